@@ -1,0 +1,182 @@
+"""
+The configuration: go-guerrilla's JSON to frozen, checked objects.
+
+Nothing here listens, and no file is read but the one named.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from guerrilla_tw.config.durations import Duration, parse_duration
+from guerrilla_tw.config.listen import overlap
+from guerrilla_tw.config.old_settings import rename_old_settings
+from guerrilla_tw.config.server import ServerConfig, TLSConfig
+from guerrilla_tw.config.settings import (
+    ConfigError,
+    convert,
+    convert_settings,
+    nearest,
+    set_default,
+    setting_names,
+    unknown_setting,
+    unknown_settings,
+)
+from guerrilla_tw.config.strict_json import read_json
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Duration",
+    "LoadedConfig",
+    "ServerConfig",
+    "TLSConfig",
+    "convert_settings",
+    "default_config",
+    "load_config",
+    "nearest",
+    "parse_config",
+    "parse_duration",
+    "setting_names",
+    "unknown_settings",
+]
+
+LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
+
+
+def _embedded_store() -> dict[str, Any]:
+    return {
+        "save_process": "HeadersParser|Debugger|Hasher|Header|Sql",
+        "log_received_mails": True,
+        "save_workers_size": 1,
+        "sql_driver": "sqlite3",
+        "sql_dsn": "guerrilla.sqlite3",
+        "mail_table": "new_mail",
+    }
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The whole configuration. The settings are go-guerrilla's; what is empty means the default.
+
+    :param log_file: a path, ``stderr``, ``stdout`` or ``off``.
+    :param log_level: one of :data:`LOG_LEVELS`, in any case.
+    :param allowed_hosts: hosts whose mail is taken; by default this host's name.
+    :param pid_file: a path, or empty for none.
+    :param backend_config: settings of the gateway and of every processor, as JSON values.
+    :param servers: by default, an enabled one on 127.0.0.1:2525.
+    :raises ConfigError: a value is out of range, two servers would listen in the same place, or
+        none is enabled.
+    """
+
+    log_file: str = ""
+    log_level: str = ""
+    allowed_hosts: tuple[str, ...] = ()
+    pid_file: str = ""
+    backend_config: Mapping[str, Any] = msgspec.field(default_factory=_embedded_store)
+    servers: tuple[ServerConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        set_default(self, "log_file", "stderr")
+        set_default(self, "log_level", "info")
+        set_default(self, "allowed_hosts", (socket.gethostname(),))
+        if not self.servers:
+            msgspec.structs.force_setattr(self, "servers", (ServerConfig(is_enabled=True),))
+        for name in ("log_file", "pid_file"):
+            if not getattr(self, name).isprintable():
+                raise ConfigError("holds a control character", name)
+        self._check_log_level()
+        for index, host in enumerate(self.allowed_hosts):
+            if not host or " " in host or not host.isprintable():
+                raise ConfigError("is not a host name or a pattern", f"allowed_hosts[{index}]")
+        self._check_servers()
+
+    def _check_log_level(self) -> None:
+        level = self.log_level.lower()
+        level = "warn" if level == "warning" else level
+        if level not in LOG_LEVELS:
+            raise ConfigError(f"is none of {', '.join(LOG_LEVELS)}", "log_level")
+        msgspec.structs.force_setattr(self, "log_level", level)
+
+    def _check_servers(self) -> None:
+        for index, server in enumerate(self.servers):
+            path = f"servers[{index}]"
+            if server.log_file not in ("", self.log_file):
+                raise ConfigError("a log file of its own is not supported yet", f"{path}.log_file")
+            for earlier, other in enumerate(self.servers[:index]):
+                if overlap(server.address, other.address):
+                    raise ConfigError(
+                        f"servers[{earlier}] listens there already", f"{path}.listen_interface"
+                    )
+        if not any(server.is_enabled for server in self.servers):
+            raise ConfigError("none is enabled; set is_enabled of one to true", "servers")
+
+
+class LoadedConfig(msgspec.Struct, frozen=True):
+    """
+    What a file gave.
+
+    :param config: the configuration.
+    :param warnings: a line for each thing to be mended, without the file's name.
+    """
+
+    config: Config
+    warnings: tuple[str, ...] = ()
+
+
+def default_config() -> Config:
+    """
+    Make the configuration for nobody's file: a server on 127.0.0.1:2525 and an embedded store.
+    """
+    return Config()
+
+
+def parse_config(text: bytes, name: str) -> LoadedConfig:
+    """
+    Read a configuration.
+
+    :param text: JSON in UTF-8.
+    :param name: the file's name, for errors.
+    :raises ConfigError: it cannot be used; one line with file, setting and cause.
+    """
+    try:
+        raw = read_json(text)
+        warnings = rename_old_settings(raw)
+        _refuse_unknown(raw)
+        return LoadedConfig(convert(raw, Config), tuple(warnings))
+    except ConfigError as error:
+        raise error.in_file(name) from None
+
+
+def _refuse_unknown(raw: Mapping[str, Any]) -> None:
+    """Processors have settings of their own, so `backend_config` is not looked into."""
+    levels: list[tuple[str, object, type[msgspec.Struct]]] = [("", raw, Config)]
+    servers = raw.get("servers")
+    for index, server in enumerate(servers if isinstance(servers, list) else ()):
+        levels.append((f"servers[{index}]", server, ServerConfig))
+        if isinstance(server, dict):
+            levels.append((f"servers[{index}].tls", server.get("tls"), TLSConfig))
+    for path, settings, kind in levels:
+        known = setting_names(kind)
+        for name in settings if isinstance(settings, dict) else ():
+            if name not in known:
+                raise unknown_setting(path, name, known)
+
+
+def load_config(path: str) -> LoadedConfig:
+    """
+    Read a configuration file.
+
+    :param path: the file.
+    :raises ConfigError: it cannot be read, or :func:`parse_config` refuses it.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", name=path) from None
+    return parse_config(text, path)

@@ -1,0 +1,193 @@
+"""Settings as somebody wrote them, made typed values; and errors that say what is wrong where."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from guerrilla_tw.config.durations import Duration, parse_duration
+
+T = TypeVar("T")
+
+_WORDS: Final = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "null": "null",
+    "object": "an object",
+    "str": "a string",
+}
+_LONGEST_PART: Final = 200
+_LONGEST_NAME: Final = 64
+
+
+class ConfigError(ValueError):
+    """
+    A configuration that cannot be used, in one printable line: file, setting and cause.
+
+    It is a ValueError because msgspec lets only those tell it what is wrong with an object.
+
+    :param cause: what is wrong. It never holds a value that may be a secret.
+    :param path: where, such as ``servers[1].max_size``; empty for the whole file.
+    :param name: the file's name; empty while it is not known.
+    """
+
+    def __init__(self, cause: str, path: str = "", name: str = "") -> None:
+        super().__init__(cause, path, name)
+        self.cause = cause
+        self.path = path
+        self.name = name
+
+    def __str__(self) -> str:
+        return ": ".join(_printable(part) for part in (self.name, self.path, self.cause) if part)
+
+    def below(self, path: str) -> ConfigError:
+        """
+        Say the same of a setting inside a larger one.
+
+        :param path: where the larger one is.
+        """
+        dot = "." if path and self.path and not self.path.startswith("[") else ""
+        return ConfigError(self.cause, f"{path}{dot}{self.path}", self.name)
+
+    def in_file(self, name: str) -> ConfigError:
+        """
+        Say the same with the name of the file.
+
+        :param name: the file's name.
+        """
+        return ConfigError(self.cause, self.path, name)
+
+
+def _printable(text: str) -> str:
+    """Escape what could break the line, and shorten what would fill the screen."""
+    shown = text if len(text) <= _LONGEST_PART else text[:_LONGEST_PART] + "..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+
+
+def convert(value: object, kind: type[T], path: str = "") -> T:
+    """
+    Make a typed object of JSON values; no type is guessed from another.
+
+    :param value: what JSON held.
+    :param kind: the type wanted, usually a ``msgspec.Struct``. Keys unknown to it are left out.
+    :param path: where ``value`` is in the configuration.
+    :raises ConfigError: a wrong type, or a value that ``kind`` refuses.
+    """
+    try:
+        return msgspec.convert(value, kind, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise _explain(error).below(path) from None
+
+
+def _decode(kind: type[Any], value: object) -> object:
+    if kind is not Duration:
+        raise NotImplementedError(f"{kind.__name__} cannot be the type of a setting")
+    if isinstance(value, Duration):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('expected a duration with its unit, such as "30s", in quotes')
+    return parse_duration(value)
+
+
+def _explain(error: msgspec.ValidationError) -> ConfigError:
+    """Put msgspec's ``Expected `int`, got `str` - at `$.servers[0].timeout``` into our words."""
+    message, at, where = str(error).rpartition(" - at `$")
+    if not at:
+        message, where = where, ""
+    path = where.rstrip("`").removeprefix(".")
+    if isinstance(error.__cause__, ConfigError):
+        return error.__cause__.below(path)
+    missing = re.fullmatch(r"Object missing required field `(.*)`", message)
+    if missing:
+        return ConfigError("is missing", missing[1]).below(path)
+    cause = re.sub(r"`([^`]*)`", _in_words, message)
+    return ConfigError(cause[:1].lower() + cause[1:], path)
+
+
+def _in_words(types: re.Match[str]) -> str:
+    return " or ".join(_WORDS.get(name, name) for name in types[1].split(" | "))
+
+
+def set_default(settings: msgspec.Struct, name: str, default: object) -> None:
+    """
+    Replace an empty setting, in a ``__post_init__`` only: elsewhere a frozen object stays frozen.
+
+    :param settings: a ``msgspec.Struct``.
+    :param name: the setting; go-guerrilla takes 0, "" and an empty list for "not set".
+    :param default: what it means.
+    """
+    if not getattr(settings, name):
+        msgspec.structs.force_setattr(settings, name, default)
+
+
+def setting_names(config_type: type[Any]) -> frozenset[str]:
+    """
+    Name the settings that a type holds.
+
+    :param config_type: a ``msgspec.Struct``.
+    """
+    names: tuple[str, ...] = config_type.__struct_encode_fields__
+    return frozenset(names)
+
+
+def convert_settings(settings: Mapping[str, object], config_type: type[T]) -> T:
+    """
+    Pick one processor's settings out of the ``backend_config``, which all processors share.
+
+    :param settings: the ``backend_config``.
+    :param config_type: a ``msgspec.Struct`` whose fields are the settings' names and types;
+        a :class:`.Duration` is read from a Go duration string, or taken as it is.
+    :raises ConfigError: a setting is missing or wrong; its path is ``backend_config.<name>``.
+    """
+    known = setting_names(config_type)
+    picked = {name: value for name, value in settings.items() if name in known}
+    return convert(picked, config_type, "backend_config")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """
+    Find the name that somebody probably meant.
+
+    :param name: what he wrote.
+    :param known: the names that there are.
+    :returns: the one most like it, or None if none is much like it.
+    """
+    if len(name) > _LONGEST_NAME:
+        return None
+    close = difflib.get_close_matches(name.lower(), sorted(known), n=1)
+    return close[0] if close else None
+
+
+def unknown_setting(path: str, name: str, known: Iterable[str]) -> ConfigError:
+    """
+    Say that there is no such setting, and which may have been meant.
+
+    :param path: the object that holds it; empty for the whole file.
+    :param name: the setting's name as written.
+    :param known: the names that there are.
+    """
+    close = nearest(name, known)
+    hint = f" (did you mean {close}?)" if close else ""
+    return ConfigError(f"unknown setting{hint}", name).below(path)
+
+
+def unknown_settings(settings: Mapping[str, object], known: Iterable[str]) -> list[str]:
+    """
+    List what no processor asked for. Only a warning: it may belong to one not in the chain.
+
+    :param settings: the ``backend_config``.
+    :param known: every setting that the gateway and the processors know.
+    :returns: a line for each unknown one.
+    """
+    names = frozenset(known)
+    return [
+        str(unknown_setting("backend_config", name, names))
+        for name in settings
+        if name not in names
+    ]
