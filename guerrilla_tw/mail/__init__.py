@@ -1,0 +1,1 @@
+"""The message: addresses, headers, envelope. Nothing in here knows Twisted."""
