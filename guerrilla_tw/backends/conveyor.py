@@ -1,0 +1,190 @@
+"""The conveyor: envelopes wait in order, take a slot, go through the chain, free the slot."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from guerrilla_tw.backends.results import FULL, PROCESSING_FAILED, TIMED_OUT
+from guerrilla_tw.interfaces import IProcessor, IResult, Task
+from guerrilla_tw.mail.envelope import Envelope
+
+# Each client has one message in flight, so a server's max_clients bounds the conveyor long
+# before this does. It is for embedders that feed a Gateway without clients.
+_CAPACITY = 10_000
+
+
+class _Job:
+    """One envelope whose answer was not known at once."""
+
+    __slots__ = ("envelope", "reply", "timer")
+
+    def __init__(self, envelope: Envelope, reply: Deferred[IResult], timer: IDelayedCall) -> None:
+        self.envelope = envelope
+        # Answers the client, once; None from then on, while the work may still go on.
+        self.reply: Deferred[IResult] | None = reply
+        self.timer = timer
+
+
+class Conveyor:
+    """
+    Brings envelopes to a chain, a bounded number at a time.
+
+    :param processor: the chain.
+    :param task: what the chain is asked to do.
+    :param slots: how many envelopes are in the chain at once.
+    :param timeout: seconds from :meth:`submit` to the answer, waiting included.
+    :param clock: for the timeout.
+    :param log: where failures and late ends go.
+    """
+
+    def __init__(
+        self,
+        processor: IProcessor,
+        task: Task,
+        *,
+        slots: int,
+        timeout: float,
+        clock: IReactorTime,
+        log: Logger,
+    ) -> None:
+        self._processor = processor
+        self._task = task
+        self._slots = slots
+        self._timeout = timeout
+        self._clock = clock
+        self._log = log
+        self._busy = 0
+        self._waiting: deque[_Job] = deque()
+        self._drained: Deferred[None] | None = None
+
+    def submit(self, envelope: Envelope) -> IResult | Deferred[IResult]:
+        """
+        Have an envelope processed.
+
+        :returns: the result, at once if the chain knew it at once. A Deferred that is cancelled
+            takes an envelope that still waits off the conveyor; work that has begun goes on.
+        """
+        if self._busy >= self._slots:
+            if len(self._waiting) >= _CAPACITY:
+                return FULL
+            job = self._job(envelope)
+            self._waiting.append(job)
+            assert job.reply is not None
+            return job.reply
+        outcome = self._process(envelope)
+        if not isinstance(outcome, Deferred):
+            self._release()
+            return outcome
+        job = self._job(envelope)
+        reply = job.reply
+        assert reply is not None
+        outcome.addCallback(self._finish, job)
+        return reply
+
+    def drain(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when nothing waits and nothing is in the chain."""
+        if not self._busy and not self._waiting:
+            return succeed(None)
+        assert self._drained is None, "one drain at a time"
+        self._drained = Deferred()
+        return self._drained
+
+    def unfinished(self) -> int:
+        """:returns: how many envelopes wait or are in the chain."""
+        return self._busy + len(self._waiting)
+
+    def _job(self, envelope: Envelope) -> _Job:
+        reply: Deferred[IResult] = Deferred(lambda _: self._cancelled(job))
+        timer = self._clock.callLater(self._timeout, lambda: self._time_out(job))
+        job = _Job(envelope, reply, timer)
+        return job
+
+    def _process(self, envelope: Envelope) -> IResult | Deferred[IResult]:
+        """Take a slot and run the chain. A Deferred that comes out of here never fails."""
+        self._busy += 1
+        try:
+            outcome = self._processor.process(envelope, self._task)
+        except Exception:
+            return self._failed(Failure(), envelope)
+        if isinstance(outcome, Deferred):
+            outcome.addCallback(self._checked, envelope)
+            return outcome.addErrback(self._failed, envelope)
+        return self._checked(outcome, envelope)
+
+    def _checked(self, outcome: object, envelope: Envelope) -> IResult:
+        if IResult.providedBy(outcome):
+            result: IResult = outcome
+            return result
+        return self._failed(
+            Failure(TypeError(f"a processor answered {outcome!r}, which is no result")), envelope
+        )
+
+    def _failed(self, failure: Failure, envelope: Envelope) -> IResult:
+        self._log.failure(
+            "{queued_id}: a processor failed to {task}; the client is told to try again",
+            failure,
+            queued_id=envelope.queued_id,
+            task=self._task.value,
+        )
+        return PROCESSING_FAILED
+
+    def _finish(self, result: IResult, job: _Job) -> None:
+        self._answer(result, job)
+        self._release()
+
+    def _answer(self, result: IResult, job: _Job) -> None:
+        reply, job.reply = job.reply, None
+        if reply is not None:
+            job.timer.cancel()
+            reply.callback(result)
+            return
+        self._log.warn(
+            "{queued_id}: late end of work that nobody waits for any more: "
+            "{code} {enhanced} {text}",
+            queued_id=job.envelope.queued_id,
+            code=result.code,
+            enhanced=result.enhanced,
+            text=result.text,
+        )
+
+    def _release(self) -> None:
+        self._busy -= 1
+        while self._waiting and self._busy < self._slots:
+            job = self._waiting.popleft()
+            outcome = self._process(job.envelope)
+            if isinstance(outcome, Deferred):
+                outcome.addCallback(self._finish, job)
+            else:
+                # Not _finish: it would come back here, once for each envelope that waits.
+                self._busy -= 1
+                self._answer(outcome, job)
+        if self._drained is not None and not self._busy and not self._waiting:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def _time_out(self, job: _Job) -> None:
+        reply = self._abandon(job)
+        self._log.warn(
+            "{queued_id}: no result after {timeout} seconds; the client is told to try again",
+            queued_id=job.envelope.queued_id,
+            timeout=self._timeout,
+        )
+        reply.callback(TIMED_OUT)
+
+    def _cancelled(self, job: _Job) -> None:
+        job.timer.cancel()
+        self._abandon(job).errback(CancelledError())
+
+    def _abandon(self, job: _Job) -> Deferred[IResult]:
+        """Nobody waits for this job any more: it goes off the conveyor if it has not begun."""
+        reply, job.reply = job.reply, None
+        assert reply is not None
+        with suppress(ValueError):  # It has begun then, and ends by itself.
+            self._waiting.remove(job)
+        return reply

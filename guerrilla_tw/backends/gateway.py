@@ -1,0 +1,261 @@
+"""The Gateway: the back of the house behind one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    inlineCallbacks,
+    maybeDeferred,
+)
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from guerrilla_tw.backends.chain import build_chain
+from guerrilla_tw.backends.conveyor import Conveyor
+from guerrilla_tw.backends.registry import Registry
+from guerrilla_tw.backends.results import NOT_RUNNING, RECIPIENT_OK
+from guerrilla_tw.backends.service import BackendService
+from guerrilla_tw.backends.workers import WorkerPool
+from guerrilla_tw.config import (
+    ConfigError,
+    Duration,
+    convert_settings,
+    setting_names,
+    unknown_settings,
+)
+from guerrilla_tw.interfaces import IBackend, IResult, Task
+from guerrilla_tw.mail.envelope import Envelope
+
+Waiting = Generator[Deferred[Any], Any, None]
+
+MAX_WORKERS = 1000
+# How long accepted work may take to end at shutdown, in seconds.
+SHUTDOWN_TIMEOUT = 10.0
+
+
+class IReactor(IReactorTime, IReactorFromThreads):
+    """What the Gateway asks of a reactor."""
+
+
+class GatewayConfig(msgspec.Struct, frozen=True):
+    """The Gateway's own part of ``backend_config``, under go-guerrilla's names."""
+
+    save_process: str = ""
+    validate_process: str = ""
+    save_workers_size: int = 1
+    gw_save_timeout: Duration = Duration(30)
+    gw_val_rcpt_timeout: Duration = Duration(5)
+
+    def __post_init__(self) -> None:
+        if not self.save_process.strip():
+            raise ConfigError("no processor is named, so all mail would be lost", "save_process")
+        if not 1 <= self.save_workers_size <= MAX_WORKERS:
+            raise ConfigError(f"is not from 1 to {MAX_WORKERS}", "save_workers_size")
+        for name in ("gw_save_timeout", "gw_val_rcpt_timeout"):
+            if not getattr(self, name):
+                raise ConfigError("leaves no time at all", name)
+
+
+class State(Enum):
+    """Where a Gateway is in its life."""
+
+    NEW = "new"
+    INITIALIZED = "initialized"
+    RUNNING = "running"
+    SHUTTERED = "shuttered"
+    ERROR = "error"
+
+
+class InitializationError(Exception):
+    """A processor could not open what it needs. The text says which, and why."""
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """A chain with slots and threads of its own, so that it cannot starve another."""
+
+    pool: WorkerPool
+    conveyor: Conveyor
+    services: list[BackendService]
+
+
+@implementer(IBackend)
+class Gateway:
+    """
+    Runs messages through the chains of its configuration.
+
+    :param registry: where processors are found.
+    :param reactor: clock, and where threads hand back their results.
+    :param log: where failures go.
+    :param pool_factory: makes the threads of a chain: ``(reactor, size, name)``.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        reactor: IReactor,
+        log: Logger,
+        pool_factory: Callable[[IReactor, int, str], WorkerPool] = WorkerPool,
+    ) -> None:
+        self.state = State.NEW
+        self._registry = registry
+        self._reactor = reactor
+        self._log = log
+        self._pool_factory = pool_factory
+        self._config: Mapping[str, object] = {}
+        self._lanes: dict[Task, _Lane] = {}
+        self._opened: list[BackendService] = []
+
+    def check(self, config: Mapping[str, object]) -> Sequence[str]:
+        """See :meth:`.IBackend.check`."""
+        lanes = self._build(config)
+        known = set(setting_names(GatewayConfig))
+        for lane in lanes.values():
+            for service in lane.services:
+                known |= service.known_settings
+        warnings = unknown_settings(config, known)
+        if not any(service.stores for service in lanes[Task.SAVE_MAIL].services):
+            warnings.append(
+                "backend_config.save_process: NO PROCESSOR STORES MAIL: every message is answered "
+                "250 and forgotten (a processor of your own says that it stores by "
+                "svc.declare_store())"
+            )
+        return warnings
+
+    @inlineCallbacks
+    def initialize(self, config: Mapping[str, object]) -> Waiting:
+        """
+        See :meth:`.IBackend.initialize`.
+
+        :raises RuntimeError: it is initialized or running already.
+        :raises InitializationError: a processor could not open what it needs.
+        """
+        if self.state in (State.INITIALIZED, State.RUNNING):
+            raise RuntimeError(f"cannot initialize a backend that is {self.state.value}")
+        self._config = config
+        self._lanes = self._build(config)
+        for lane in self._lanes.values():
+            lane.pool.startService()
+        try:
+            for lane in self._lanes.values():
+                for service in lane.services:
+                    yield self._open(service)
+        except Exception:
+            self.state = State.ERROR
+            yield self._close()
+            raise
+        self.state = State.INITIALIZED
+
+    def start(self) -> None:
+        """See :meth:`.IBackend.start`."""
+        if self.state is not State.INITIALIZED:
+            raise RuntimeError(f"cannot start a backend that is {self.state.value}")
+        self.state = State.RUNNING
+
+    def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
+        """See :meth:`.IBackend.process`."""
+        if self.state is not State.RUNNING:
+            return NOT_RUNNING
+        return self._lanes[task].conveyor.submit(envelope)
+
+    def validate_rcpt(self, envelope: Envelope) -> IResult | Deferred[IResult]:
+        """See :meth:`.IBackend.validate_rcpt`."""
+        if self.state is State.RUNNING and not self._lanes[Task.VALIDATE_RCPT].services:
+            return RECIPIENT_OK
+        return self.process(envelope.snapshot(), Task.VALIDATE_RCPT)
+
+    @inlineCallbacks
+    def shutdown(self) -> Waiting:
+        """See :meth:`.IBackend.shutdown`. Work that takes too long is counted and left."""
+        if self.state not in (State.INITIALIZED, State.RUNNING):
+            return
+        self.state = State.SHUTTERED
+        yield DeferredList([self._drain(lane.conveyor) for lane in self._lanes.values()])
+        yield self._close()
+
+    @inlineCallbacks
+    def reinitialize(self) -> Waiting:
+        """See :meth:`.IBackend.reinitialize`."""
+        ran = self.state is State.RUNNING
+        yield self.shutdown()
+        yield self.initialize(self._config)
+        if ran:
+            self.start()
+
+    def _build(self, config: Mapping[str, object]) -> dict[Task, _Lane]:
+        settings = convert_settings(config, GatewayConfig)
+        return {
+            Task.SAVE_MAIL: self._build_lane(
+                Task.SAVE_MAIL, "save_process", settings.gw_save_timeout, settings, config
+            ),
+            Task.VALIDATE_RCPT: self._build_lane(
+                Task.VALIDATE_RCPT,
+                "validate_process",
+                settings.gw_val_rcpt_timeout,
+                settings,
+                config,
+            ),
+        }
+
+    def _build_lane(
+        self,
+        task: Task,
+        setting: str,
+        timeout: float,
+        settings: GatewayConfig,
+        config: Mapping[str, object],
+    ) -> _Lane:
+        size = settings.save_workers_size
+        pool = self._pool_factory(self._reactor, size, setting)
+        chain, services = build_chain(
+            getattr(settings, setting),
+            f"backend_config.{setting}",
+            self._registry,
+            lambda name: BackendService(name, config, timeout, pool, self._log),
+        )
+        conveyor = Conveyor(
+            chain, task, slots=size, timeout=timeout, clock=self._reactor, log=self._log
+        )
+        return _Lane(pool, conveyor, services)
+
+    @inlineCallbacks
+    def _open(self, service: BackendService) -> Waiting:
+        for initializer in service.initializers:
+            try:
+                yield maybeDeferred(initializer.initialize, self._config)
+            except Exception as error:
+                raise InitializationError(f"{service.name}: {error}") from error
+        self._opened.append(service)
+
+    @inlineCallbacks
+    def _drain(self, conveyor: Conveyor) -> Waiting:
+        try:
+            yield conveyor.drain().addTimeout(SHUTDOWN_TIMEOUT, self._reactor)
+        except TimeoutError:
+            self._log.error(
+                "shutdown: {count} envelopes not done after {timeout} seconds, left behind",
+                count=conveyor.unfinished(),
+                timeout=SHUTDOWN_TIMEOUT,
+            )
+
+    @inlineCallbacks
+    def _close(self) -> Waiting:
+        """Undo what :meth:`initialize` did, the last first."""
+        while self._opened:
+            service = self._opened.pop()
+            for shutdowner in reversed(service.shutdowners):
+                try:
+                    yield maybeDeferred(shutdowner.shutdown)
+                except Exception:
+                    service.log.failure("{name} did not shut down cleanly", name=service.name)
+        for lane in self._lanes.values():
+            lane.pool.stopService()

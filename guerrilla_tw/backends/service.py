@@ -1,0 +1,63 @@
+"""What a processor's constructor gets from the Gateway that it will live in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from guerrilla_tw.backends.workers import WorkerPool
+from guerrilla_tw.config import convert_settings, setting_names
+from guerrilla_tw.interfaces import IBackendService, IInitializer, IShutdowner
+
+T = TypeVar("T")
+
+
+@implementer(IBackendService)
+class BackendService:
+    """
+    One processor's view of its Gateway, and what the Gateway remembers of that processor.
+
+    :param name: the processor's name as the configuration has it.
+    :param config: the ``backend_config``.
+    :param timeout: seconds after which the chain's client is told to try again.
+    :param pool: the threads of the chain.
+    :param log: the Gateway's logger.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: Mapping[str, object],
+        timeout: float,
+        pool: WorkerPool,
+        log: Logger,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.timeout = timeout
+        self.log = Logger(f"guerrilla_tw.processors.{name.lower()}", observer=log.observer)
+        self.defer_to_worker = pool.defer
+        self.initializers: list[IInitializer] = []
+        self.shutdowners: list[IShutdowner] = []
+        self.known_settings: set[str] = set()
+        self.stores = False
+
+    def add_initializer(self, initializer: IInitializer) -> None:
+        """See :meth:`.IBackendService.add_initializer`."""
+        self.initializers.append(initializer)
+
+    def add_shutdowner(self, shutdowner: IShutdowner) -> None:
+        """See :meth:`.IBackendService.add_shutdowner`."""
+        self.shutdowners.append(shutdowner)
+
+    def extract_config(self, config: Mapping[str, object], config_type: type[T]) -> T:
+        """See :meth:`.IBackendService.extract_config`."""
+        self.known_settings |= setting_names(config_type)
+        return convert_settings(config, config_type)
+
+    def declare_store(self) -> None:
+        """See :meth:`.IBackendService.declare_store`."""
+        self.stores = True

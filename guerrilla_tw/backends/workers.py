@@ -1,0 +1,68 @@
+"""The threads of a chain: what blocks runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Any, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+T = TypeVar("T")
+
+
+class _DaemonThread(Thread):
+    """A thread that does not keep a process alive when its work hangs for good."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, daemon=True)
+
+
+class _DaemonThreadPool(ThreadPool):
+    threadFactory = _DaemonThread
+
+
+class WorkerPool(Service):
+    """
+    A thread pool that lives as long as its service runs.
+
+    :param reactor: where results are handed back.
+    :param size: number of threads at most; they are started when they are first needed.
+    :param name: of the service and of its threads.
+    """
+
+    def __init__(self, reactor: IReactorFromThreads, size: int, name: str) -> None:
+        self.setName(name)
+        self._reactor = reactor
+        self._pool = _DaemonThreadPool(0, size, name)
+        self._busy = 0
+
+    def startService(self) -> None:
+        """Allow work."""
+        super().startService()
+        self._pool.start()
+
+    def stopService(self) -> None:
+        """
+        End the threads, unless one is stuck: joining it would block the reactor for ever.
+
+        The caller has refused new work and waited for the old before, so a busy thread is one
+        that missed its deadline; it ends with the process.
+        """
+        super().stopService()
+        if not self._busy:
+            self._pool.stop()
+
+    def defer(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Run ``function(*args)`` in a thread; the Deferred fires on the reactor's thread."""
+        self._busy += 1
+        work: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args)
+        return work.addBoth(self._done)
+
+    def _done(self, result: T) -> T:
+        self._busy -= 1
+        return result
