@@ -1,0 +1,41 @@
+"""Which hosts a server takes mail for (go-guerrilla: ``allowed_hosts``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from guerrilla_tw.mail.address import Address
+
+
+class AllowedHosts:
+    """
+    Answers whether an address is ours.
+
+    :param patterns: host names in any case; ``*`` stands for any run of characters; ``.`` alone
+        allows every host; ``[192.0.2.1]`` and ``[2001:db8::1]`` are address literals.
+    :raises ValueError: what stands in brackets is no IP address. The text names it.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        names = [pattern.strip().lower() for pattern in patterns]
+        literals = {name for name in names if name.startswith("[") and name.endswith("]")}
+        wild = [name for name in names if "*" in name and name not in literals]
+        self._any = "." in names
+        self._exact = frozenset(names)
+        self._literals = frozenset(
+            ip_address(name[1:-1].removeprefix("ipv6:")) for name in literals
+        )
+        self._wild = re.compile(
+            "|".join(".*".join(map(re.escape, name.split("*"))) for name in wild) or r"(?!)"
+        )
+
+    def allows(self, address: Address) -> bool:
+        """:returns: whether we take mail for the address's host."""
+        if self._any:
+            return True
+        if address.ip is not None:
+            return address.ip in self._literals
+        host = address.host.lower()
+        return host in self._exact or self._wild.fullmatch(host) is not None
