@@ -1,0 +1,194 @@
+"""The composition root: what the daemon is made of, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+from twisted.internet.tcp import Port
+from twisted.logger import ILogObserver, Logger
+
+from guerrilla_tw.backends.gateway import Gateway
+from guerrilla_tw.backends.registry import Constructor, Registry
+from guerrilla_tw.config import Config, ConfigError, ServerConfig, default_config
+from guerrilla_tw.interfaces import IBackend
+from guerrilla_tw.logs import make_observer
+from guerrilla_tw.processors import BUILTIN
+from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
+from guerrilla_tw.smtp.hosts import AllowedHosts
+
+Waiting = Generator[Deferred[Any], Any, None]
+
+# How long clients may take to finish the command in hand at shutdown, in seconds.
+SHUTDOWN_TIMEOUT = 30.0
+# Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
+_BACKLOG = 1024
+
+
+class Guerrilla(Service):
+    """
+    The daemon, as a Twisted service.
+
+    :param config: by default, a server on 127.0.0.1:2525 and an embedded store.
+    :param backend: in place of the Gateway that ``backend_config`` describes.
+    :param reactor: by default the global one.
+    :param observer: where log lines go; by default where ``log_file`` says, and for ``stderr`` and
+        ``stdout`` to the log of the program that this service is part of.
+    :raises ConfigError: ``log_file`` cannot be written, or an allowed host is none.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        backend: IBackend | None = None,
+        reactor: Any = None,
+        observer: ILogObserver | None = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        self.setName("guerrilla")
+        self.config = config or default_config()
+        self.log = Logger("guerrilla_tw", observer=observer or make_observer(self.config, False))
+        self._reactor = reactor
+        self._registry = Registry(BUILTIN)
+        self._backend = backend or Gateway(self._registry, reactor, self.log)
+        self._servers: list[_Server] = []
+        self._opening: Deferred[None] | None = None
+
+    def add_processor(self, name: str, constructor: Constructor) -> None:
+        """
+        Make a processor known under a name (go-guerrilla: ``AddProcessor``). Before the start.
+
+        :param name: to use in ``save_process`` or ``validate_process``, in any case.
+        :param constructor: see :class:`.IBackendService`.
+        """
+        self._registry.add(name, constructor)
+
+    def check(self) -> Sequence[str]:
+        """
+        Judge the configuration without listening and without opening a store.
+
+        :returns: warnings, one line each.
+        :raises ConfigError: the daemon could not start with it.
+        """
+        _allowed_hosts(self.config)
+        return self._backend.check(self.config.backend_config)
+
+    @property
+    def addresses(self) -> list[IAddress]:
+        """The addresses that it listens on, with real port numbers in place of 0."""
+        return [server.port.getHost() for server in self._servers]
+
+    # IService
+
+    def privilegedStartService(self) -> None:
+        """
+        Take the ports, while this process may.
+
+        Nobody is answered before :meth:`startService` is through; the kernel keeps who comes.
+
+        :raises ConfigError: the configuration cannot be used, or a port cannot be had.
+        """
+        for warning in self.check():
+            self.log.warn("{warning}", warning=warning)
+        hosts = _allowed_hosts(self.config)
+        try:
+            for index, server in enumerate(self.config.servers):
+                if server.is_enabled:
+                    self._servers.append(self._listen(server, f"servers[{index}]", hosts))
+        except ConfigError:
+            self._stop_listening()
+            raise
+
+    def startService(self) -> Deferred[None]:
+        """
+        Open the backend, then serve.
+
+        :returns: a Deferred that fires when clients are answered, and fails with the reason if
+            they never will be; everything is closed again then.
+        :raises ConfigError: as :meth:`privilegedStartService`, which not every program calls.
+        """
+        if not self._servers:
+            self.privilegedStartService()
+        super().startService()
+        self._opening = self._open()
+        return self._opening
+
+    @inlineCallbacks
+    def stopService(self) -> Waiting:
+        """Stop listening; let clients finish; finish the work; close the backend. In this order."""
+        super().stopService()
+        if self._opening is not None:
+            self._opening.cancel()
+        yield self._stop_listening()
+        yield DeferredList([server.factory.shut_down(SHUTDOWN_TIMEOUT) for server in self._servers])
+        self._servers.clear()
+        yield self._backend.shutdown()
+        self._remove_pid_file()
+        self.log.info("stopped")
+
+    def _listen(self, server: ServerConfig, path: str, hosts: AllowedHosts) -> _Server:
+        host, port = server.address
+        factory = GuerrillaESMTPFactory(server, hosts, self._backend, self._reactor, self.log)
+        try:
+            listening = self._reactor.listenTCP(port, factory, _BACKLOG, host)
+        except CannotListenError as error:
+            cause = f"cannot listen on {server.listen_interface}: {error.socketError}"
+            raise ConfigError(cause, f"{path}.listen_interface") from None
+        listening.stopReading()
+        return _Server(listening, factory)
+
+    def _stop_listening(self) -> Deferred[Any]:
+        return DeferredList([maybeDeferred(server.port.stopListening) for server in self._servers])
+
+    @inlineCallbacks
+    def _open(self) -> Waiting:
+        try:
+            yield self._backend.initialize(self.config.backend_config)
+            self._write_pid_file()
+        except Exception:
+            yield self._stop_listening()
+            self._servers.clear()
+            yield self._backend.shutdown()
+            raise
+        self._backend.start()
+        for server in self._servers:
+            server.port.startReading()
+            self.log.info("listening on {address}", address=server.port.getHost())
+
+    def _write_pid_file(self) -> None:
+        if not self.config.pid_file:
+            return
+        try:
+            with open(self.config.pid_file, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+        except OSError as error:
+            raise ConfigError(f"cannot be written: {error.strerror}", "pid_file") from None
+
+    def _remove_pid_file(self) -> None:
+        if self.config.pid_file:
+            with suppress(OSError):
+                os.unlink(self.config.pid_file)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """One of the configured servers, listening."""
+
+    port: Port
+    factory: GuerrillaESMTPFactory
+
+
+def _allowed_hosts(config: Config) -> AllowedHosts:
+    try:
+        return AllowedHosts(config.allowed_hosts)
+    except ValueError as error:
+        raise ConfigError(str(error), "allowed_hosts") from None

@@ -1,0 +1,39 @@
+"""Hasher: a name for each recipient's copy of a message."""
+
+from __future__ import annotations
+
+from hashlib import blake2s
+
+from guerrilla_tw.backends.chain import process_with
+from guerrilla_tw.backends.registry import Decorator
+from guerrilla_tw.interfaces import IBackendService, Task
+from guerrilla_tw.mail.envelope import Envelope
+
+# 128 bits, as wide as go-guerrilla's MD5, so that its tables hold them.
+_DIGEST_OCTETS = 16
+
+
+def hasher(svc: IBackendService) -> Decorator:
+    """
+    Make the processor (go-guerrilla: ``Hasher``). No settings.
+
+    Sets ``envelope.hashes``: for each recipient BLAKE2s-128, in hex, of the queue id, the
+    sender, the subject and the recipient. The queue id makes them unique, and the same again
+    when the same message is tried a second time.
+    """
+    return process_with(svc, _hash, nonblocking=True)
+
+
+def _hash(envelope: Envelope, task: Task) -> None:
+    if task is not Task.SAVE_MAIL:
+        return
+    message = blake2s(digest_size=_DIGEST_OCTETS)
+    # The parts are set apart by NUL, which none of them holds.
+    for part in (envelope.queued_id, str(envelope.mail_from), envelope.subject):
+        message.update(part.encode("utf-8") + b"\0")
+    hashes = []
+    for recipient in envelope.rcpt_to:
+        copy = message.copy()
+        copy.update(str(recipient).encode("utf-8"))
+        hashes.append(copy.hexdigest())
+    envelope.hashes = hashes

@@ -1,0 +1,60 @@
+"""Header: the trace that a message gets on delivery."""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+
+import msgspec
+
+from guerrilla_tw.backends.chain import process_with
+from guerrilla_tw.backends.registry import Decorator
+from guerrilla_tw.interfaces import IBackendService, Task
+from guerrilla_tw.mail.envelope import Envelope
+
+# What a client calls itself goes into a comment and must not end it, or the line.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._:\[\]-]")
+
+
+class HeaderConfig(msgspec.Struct, frozen=True):
+    """
+    Settings.
+
+    :param primary_mail_host: the host that delivered mail is said to be for, and by; by default
+        the recipient's.
+    """
+
+    primary_mail_host: str = ""
+
+
+def header(svc: IBackendService) -> Decorator:
+    """
+    Make the processor (go-guerrilla: ``Header``).
+
+    Sets ``envelope.delivery_header``: Delivered-To, for the first recipient, and Received
+    (RFC 5321 section 4.4). Stores write it before the message. It names the first hash, so the
+    Hasher goes before it; otherwise the queue id stands there.
+    """
+    config = svc.extract_config(svc.config, HeaderConfig)
+
+    def add_header(envelope: Envelope, task: Task) -> None:
+        if task is Task.SAVE_MAIL:
+            envelope.delivery_header = _delivery_header(envelope, config.primary_mail_host)
+
+    return process_with(svc, add_header, nonblocking=True)
+
+
+def _delivery_header(envelope: Envelope, primary_host: str) -> str:
+    recipient = msgspec.structs.replace(envelope.rcpt_to[0], params=())
+    if primary_host:
+        recipient = msgspec.structs.replace(recipient, host=primary_host, ip=None)
+    host = str(recipient).rpartition("@")[2]
+    helo = _UNSAFE.sub("?", envelope.helo)
+    message_id = envelope.hashes[0] if envelope.hashes else envelope.queued_id
+    protocol = ("ESMTP" if envelope.esmtp else "SMTP") + ("S" if envelope.tls else "")
+    return (
+        f"Delivered-To: {recipient}\r\n"
+        f"Received: from {helo} ({helo} [{envelope.remote_ip}])\r\n"
+        f"\tby {host} with {protocol} id {message_id}@{host};\r\n"
+        f"\t{formatdate(localtime=True)}\r\n"
+    )

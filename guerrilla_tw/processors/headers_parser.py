@@ -1,0 +1,22 @@
+"""HeadersParser: the header fields and the subject of a message."""
+
+from __future__ import annotations
+
+from guerrilla_tw.backends.chain import process_with
+from guerrilla_tw.backends.registry import Decorator
+from guerrilla_tw.interfaces import IBackendService, Task
+from guerrilla_tw.mail.envelope import Envelope
+
+
+def headers_parser(svc: IBackendService) -> Decorator:
+    """
+    Make the processor (go-guerrilla: ``HeadersParser``). No settings.
+
+    Sets ``envelope.header`` and ``envelope.subject``.
+    """
+    return process_with(svc, _parse, nonblocking=True)
+
+
+def _parse(envelope: Envelope, task: Task) -> None:
+    if task is Task.SAVE_MAIL:
+        envelope.parse_headers()

@@ -1,0 +1,238 @@
+"""Sql: keeps messages in a table, a row for each recipient."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Engine,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+)
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DataError, SQLAlchemyError
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from guerrilla_tw.backends.chain import process_with
+from guerrilla_tw.backends.registry import Decorator
+from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE, Result
+from guerrilla_tw.config import ConfigError
+from guerrilla_tw.interfaces import IBackendService, IInitializer, IShutdowner, Task
+from guerrilla_tw.mail.address import Address, parse_mailbox
+from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.processors.compressor import COMPRESSED, CompressedMessage
+
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+# What the text columns of go-guerrilla's tables hold.
+_LONGEST_TEXT = 255
+
+
+class SqlConfig(msgspec.Struct, frozen=True):
+    """
+    Settings, under go-guerrilla's names.
+
+    :param sql_driver: ``sqlite3``.
+    :param sql_dsn: path of the database file.
+    :param mail_table: the table's name. It is made if it is missing.
+    :param primary_mail_host: stands in for a missing Message-ID's host.
+    """
+
+    sql_dsn: str
+    mail_table: str
+    sql_driver: str = "sqlite3"
+    primary_mail_host: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sql_driver != "sqlite3":
+            raise ConfigError("is none of sqlite3", "sql_driver")
+        if not self.sql_dsn or "\0" in self.sql_dsn:
+            raise ConfigError("is not the path of a file", "sql_dsn")
+        if not _TABLE_NAME.fullmatch(self.mail_table):
+            raise ConfigError("is not a table's name", "mail_table")
+
+
+def mail_table(name: str) -> Table:
+    """
+    Describe the table.
+
+    :param name: of the table.
+    :returns: the columns of go-guerrilla's table.
+    """
+    text = String(_LONGEST_TEXT)
+    return Table(
+        name,
+        MetaData(),
+        Column("mail_id", Integer, primary_key=True, autoincrement=True),
+        Column("date", DateTime, nullable=False),
+        Column("to", text, nullable=False),
+        Column("from", text, nullable=False),
+        Column("subject", text, nullable=False),
+        Column("body", String(16), nullable=False),
+        Column("mail", LargeBinary, nullable=False),
+        Column("spam_score", Float, nullable=False),
+        Column("hash", String(32), nullable=False, index=True),
+        Column("content_type", text, nullable=False),
+        Column("recipient", text, nullable=False, index=True),
+        Column("has_attach", Boolean, nullable=False),
+        Column("ip_addr", LargeBinary(16), nullable=False),
+        Column("return_path", text, nullable=False),
+        Column("is_tls", Boolean, nullable=False),
+        Column("message_id", text, nullable=False),
+        Column("reply_to", text, nullable=False),
+        Column("sender", text, nullable=False),
+    )
+
+
+@implementer(IInitializer, IShutdowner)
+class SqlStore:
+    """
+    The database, its table, and how a message becomes rows.
+
+    :param config: settings.
+    :param svc: of the processor.
+    """
+
+    def __init__(self, config: SqlConfig, svc: IBackendService) -> None:
+        self._config = config
+        self._svc = svc
+        self._table = mail_table(config.mail_table)
+        # Below the gateway's own deadline, so that a locked database answers before that.
+        self._engine = _sqlite_engine(config.sql_dsn, timeout=svc.timeout * 0.8)
+
+    def initialize(self, config: Mapping[str, object]) -> Deferred[None]:
+        """Open the database; make the table if there is none."""
+        return self._svc.defer_to_worker(self._table.metadata.create_all, self._engine)
+
+    def shutdown(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def save(self, envelope: Envelope, task: Task) -> Result | None:
+        """
+        Store a message, for all its recipients or for none. Runs in the pool.
+
+        :returns: None when the rows are committed and on the disk.
+        """
+        if task is not Task.SAVE_MAIL:
+            return None
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(self._table), self._rows(envelope))
+        except DataError as error:
+            return self._refuse(envelope, error, TOO_LARGE_FOR_STORE)
+        except SQLAlchemyError as error:
+            return self._refuse(envelope, error, STORE_UNAVAILABLE)
+        if envelope.hashes:
+            envelope.queued_id = envelope.hashes[0]
+        return None
+
+    def _refuse(self, envelope: Envelope, error: SQLAlchemyError, result: Result) -> Result:
+        # The text of the error alone holds the statement, and that the whole message.
+        cause = getattr(error, "orig", None) or type(error).__name__
+        self._svc.log.error(
+            "{queued_id}: not stored in {table}: {cause}",
+            queued_id=envelope.queued_id,
+            table=self._config.mail_table,
+            cause=str(cause),
+        )
+        return result
+
+    def _rows(self, envelope: Envelope) -> list[dict[str, Any]]:
+        compressed = envelope.values.get(COMPRESSED)
+        in_common = {
+            "date": datetime.now(timezone.utc).replace(tzinfo=None),
+            "from": _trim(str(envelope.mail_from)),
+            "subject": _trim(envelope.subject),
+            # How to read the mail column.
+            "body": "gzip" if compressed else "",
+            "mail": (
+                compressed.data
+                if isinstance(compressed, CompressedMessage)
+                else envelope.delivered_data
+            ),
+            "spam_score": 0,
+            "content_type": _trim(envelope.header.get("Content-Type") or ""),
+            "has_attach": False,
+            "ip_addr": ip_address(envelope.remote_ip).packed if envelope.remote_ip else b"",
+            "return_path": _trim(str(envelope.mail_from)),
+            "is_tls": envelope.tls,
+            "reply_to": _mailbox(envelope, "Reply-To"),
+            "sender": _mailbox(envelope, "Sender"),
+        }
+        hashes = envelope.hashes or [""] * len(envelope.rcpt_to)
+        return [
+            in_common
+            | {
+                "to": _mailbox(envelope, "To") or _trim(str(recipient)),
+                "recipient": _trim(str(recipient)),
+                "hash": message_hash,
+                "message_id": self._message_id(envelope, message_hash, recipient),
+            }
+            for recipient, message_hash in zip(envelope.rcpt_to, hashes, strict=True)
+        ]
+
+    def _message_id(self, envelope: Envelope, message_hash: str, recipient: Address) -> str:
+        given = envelope.header.get("Message-Id")
+        if given:
+            return _trim(given.strip().removeprefix("<").removesuffix(">"))
+        host = self._config.primary_mail_host or recipient.host
+        return _trim(f"{message_hash or envelope.queued_id}.{recipient.user}@{host}")
+
+
+def sql(svc: IBackendService) -> Decorator:
+    """
+    Make the processor (go-guerrilla: ``Sql``).
+
+    Stores the delivery header and the message, as the Compressor made them if there is one before
+    it. The row's ``hash`` is the recipient's of the Hasher, and the first becomes the id in the
+    reply. Without a HeadersParser before it, what comes from the header stays empty.
+    """
+    store = SqlStore(svc.extract_config(svc.config, SqlConfig), svc)
+    svc.declare_store()
+    svc.add_initializer(store)
+    svc.add_shutdowner(store)
+    return process_with(svc, store.save)
+
+
+def _trim(text: str) -> str:
+    return text.strip()[:_LONGEST_TEXT]
+
+
+def _mailbox(envelope: Envelope, field: str) -> str:
+    # Raw: a decoded word may hold a comma or an @, and so a mailbox that is not there.
+    value = envelope.header.get_raw(field)
+    address = parse_mailbox(value) if value else None
+    return _trim(str(address)) if address else ""
+
+
+def _sqlite_engine(path: str, timeout: float) -> Engine:
+    """
+    :param path: of the database file.
+    :param timeout: seconds to wait for another writer.
+    """
+    engine = create_engine(URL.create("sqlite", database=path), connect_args={"timeout": timeout})
+
+    @event.listens_for(engine, "connect")
+    def make_durable(connection: Any, _: object) -> None:
+        # With the write-ahead log a commit costs one fsync, and readers do not stop it; FULL
+        # makes that fsync happen before the commit returns.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    return engine

@@ -1,0 +1,113 @@
+"""``twistd guerrilla``: from the command line to a service."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import Any, ClassVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import ILogObserver
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from guerrilla_tw.config import Config, ConfigError, LoadedConfig, default_config, load_config
+from guerrilla_tw.daemon import Guerrilla
+from guerrilla_tw.logs import make_observer
+
+
+class Options(usage.Options):
+    """The options of ``twistd guerrilla``."""
+
+    synopsis = "[options]"
+    longdesc = """\
+Receives mail by ESMTP and runs it through the chain of processors that the
+configuration names, for example
+"save_process": "HeadersParser|Debugger|Hasher|Header|Sql".
+A client is told 250 when every processor has said yes and what it stores is stored.
+
+The configuration is go-guerrilla's JSON. Without one, a server on 127.0.0.1:2525 takes mail
+for this host's name and stores it in guerrilla.sqlite3 in the current directory.
+
+In the foreground: twistd --nodaemon --pidfile= guerrilla --config config.json"""
+
+    optParameters: ClassVar = [
+        ["config", "c", None, "The configuration file (JSON)."],
+    ]
+    optFlags: ClassVar = [
+        ["check", None, "Only check the configuration: say what is wrong, or that nothing is."],
+    ]
+
+
+class _Refusal(SystemExit, Exception):
+    """
+    An end with one line and status 1.
+
+    twistd passes a SystemExit on without a traceback, but tidies up only for an Exception.
+    """
+
+
+class _Process(Guerrilla):
+    """The daemon when the whole process is there for it: what is fatal to it ends the process."""
+
+    def __init__(self, config: Config, file: str, observer: ILogObserver) -> None:
+        super().__init__(config, observer=observer)
+        self._file = file
+
+    def privilegedStartService(self) -> None:
+        """:raises SystemExit: the daemon cannot start."""
+        try:
+            super().privilegedStartService()
+        except ConfigError as error:
+            raise _Refusal(str(error.in_file(self._file))) from None
+
+    def startService(self) -> Deferred[None]:
+        """As the parent; a failure ends the process, when the reactor has it."""
+        return super().startService().addErrback(self._give_up)
+
+    def _give_up(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return  # Told to stop before it had started.
+        error = failure.value
+        reason = str(error.in_file(self._file) if isinstance(error, ConfigError) else error)
+        self.log.critical("cannot start: {reason}", reason=reason)
+        # The reactor swallows SystemExit, and twistd returns 0 whatever happened under it.
+        atexit.register(_exit_with_failure)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def makeService(options: Options) -> Guerrilla:
+    """
+    Make the service that the command line asks for.
+
+    :raises SystemExit: the configuration cannot be used (one line, status 1); or was only to
+        be checked (status 0).
+    """
+    file = options["config"] or ""
+    try:
+        loaded = load_config(file) if file else LoadedConfig(default_config())
+        process = _Process(loaded.config, file, _observer(loaded.config, options))
+        warnings = [*loaded.warnings, *process.check()]
+    except ConfigError as error:
+        raise SystemExit(str(error.in_file(file))) from None
+    if options["check"]:
+        for warning in warnings:
+            print(f"{file}: warning: {warning}")
+        print(f"{file}: OK")
+        raise SystemExit(0)
+    for warning in loaded.warnings:
+        process.log.warn("{file}: {warning}", file=file, warning=warning)
+    return process
+
+
+def _observer(config: Config, options: Options) -> ILogObserver:
+    """twistd lets go of the standard streams when it goes into the background."""
+    parent: Any = options.parent
+    return make_observer(config, console=parent is None or parent.get("nodaemon", True))
