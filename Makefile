@@ -1,0 +1,49 @@
+# Developers' commands; "make" alone lists them.
+
+PYTHON ?= python3
+CONFIG ?= examples/guerrilla.json
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Debian keeps smtp-source where only root looks.
+export PATH := $(PATH):/usr/sbin
+
+.PHONY: help venv run test lint clean
+.DELETE_ON_ERROR:
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(READY) ## make .venv: the package, its extras and the tools
+
+# A .pth file of our own, because "pip install -e" hides the Twisted plugin.
+$(READY): setup.cfg tools/requirements.py
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || tools/apt_install.sh python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python tools/requirements.py > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --requirement $(VENV)/requirements.txt
+	$(BIN)/python -c 'import os, sysconfig; print(os.getcwd(), \
+	    file=open(os.path.join(sysconfig.get_path("purelib"), "guerrilla_tw.pth"), "w"))'
+	@touch $@
+
+run: $(READY) ## start the daemon in the foreground (CONFIG=file; Ctrl-C ends it)
+	@exec $(BIN)/twistd --nodaemon --pidfile= guerrilla --config $(CONFIG)
+
+test: $(READY) ## run all tests, with branch coverage
+	@tools/test_programs.sh
+	@$(BIN)/python tools/run_tests.py
+
+lint: $(READY) ## check style, types and the arrows between modules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .hypothesis
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Installs the programs that tests talk to. Where that cannot be, their tests skip, or fail under CI.
+set -eu
+
+# program:package
+programs='swaks:swaks smtp-source:postfix'
+
+missing=
+for pair in $programs; do
+    command -v "${pair%:*}" >/dev/null || missing="$missing ${pair#*:}"
+done
+if [ -n "$missing" ]; then
+    # Only smtp-source is wanted of Postfix, not a mail server at the next boot.
+    if [ "$(id -u)" = 0 ] && command -v debconf-set-selections >/dev/null; then
+        echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+    fi
+    # shellcheck disable=SC2086  # words on purpose
+    "$(dirname "$0")/apt_install.sh" $missing || \
+        echo "the tests that need them skip, or fail where CI is set" >&2
+fi
