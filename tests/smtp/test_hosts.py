@@ -1,0 +1,51 @@
+"""``allowed_hosts``."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from guerrilla_tw.mail.address import parse_forward_path
+from guerrilla_tw.smtp.hosts import AllowedHosts
+
+
+class AllowedHostsTests(SynchronousTestCase):
+    def allows(self, path: str, *patterns: str) -> bool:
+        address, _ = parse_forward_path(f"<{path}>".encode("ascii"))
+        return AllowedHosts(patterns).allows(address)
+
+    def test_exact_in_any_case(self) -> None:
+        self.assertTrue(self.allows("a@Example.COM", "example.com"))
+        self.assertTrue(self.allows("a@example.com", " EXAMPLE.com "))
+        self.assertFalse(self.allows("a@sub.example.com", "example.com"))
+        self.assertFalse(self.allows("a@example.com.evil.net", "example.com"))
+
+    def test_wildcards(self) -> None:
+        self.assertTrue(self.allows("a@sub.example.com", "*.example.com"))
+        self.assertTrue(self.allows("a@x.y.example.com", "*.example.com"))
+        self.assertFalse(self.allows("a@example.com", "*.example.com"))
+        self.assertTrue(self.allows("a@grr.la", "no.such", "grr.*"))
+        self.assertFalse(self.allows("a@xgrr.la", "grr.*"))
+        self.assertTrue(self.allows("a@mail.b.example", "mail.*.ex*"))
+
+    def test_a_pattern_is_no_regular_expression(self) -> None:
+        self.assertFalse(self.allows("a@exampleXcom", "*example.com"))
+        self.assertFalse(self.allows("a@aa", "a+*"))
+
+    def test_a_dot_allows_every_host(self) -> None:
+        self.assertTrue(self.allows("a@anything.example", "."))
+        self.assertTrue(self.allows("a@[192.0.2.1]", "."))
+
+    def test_address_literals(self) -> None:
+        self.assertTrue(self.allows("a@[192.0.2.1]", "[192.0.2.1]"))
+        self.assertFalse(self.allows("a@[192.0.2.2]", "[192.0.2.1]"))
+        self.assertTrue(self.allows("a@[IPv6:2001:DB8:0::1]", "[2001:db8::1]"))
+        self.assertTrue(self.allows("a@[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"))
+        self.assertFalse(self.allows("a@192.0.2.1", "[192.0.2.1]"))
+        self.assertFalse(self.allows("a@[192.0.2.1]", "*"))
+
+    def test_no_hosts(self) -> None:
+        self.assertFalse(self.allows("a@example.com"))
+
+    def test_a_bad_literal_is_refused(self) -> None:
+        error = self.assertRaises(ValueError, AllowedHosts, ["[300.0.0.1]"])
+        self.assertIn("300.0.0.1", str(error))
