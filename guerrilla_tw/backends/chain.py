@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -148,17 +149,25 @@ def build_chain(
     decorators: list[Decorator] = []
     for name in expression.split("|") if expression.strip() else ():
         service = make_service(name.strip())
-        try:
+        with _blaming(service.name, setting):
             decorators.append(registry.find(service.name)(service))
-        except ConfigError:
-            raise
-        except UnknownProcessor as error:
-            raise ConfigError(str(error), setting) from None
-        except Exception as error:  # Somebody's processor: its fault is told like any other.
-            cause = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"{service.name} cannot be made: {cause}", setting) from error
         services.append(service)
     chain: IProcessor = DefaultProcessor()
-    for decorator in reversed(decorators):
-        chain = decorator(chain)
+    for service, decorator in zip(reversed(services), reversed(decorators), strict=True):
+        with _blaming(service.name, setting):
+            chain = decorator(chain)
     return chain, services
+
+
+@contextmanager
+def _blaming(name: str, setting: str) -> Iterator[None]:
+    """Make whatever a processor's own code raises one line that names the processor."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except UnknownProcessor as error:
+        raise ConfigError(str(error), setting) from None
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{name} cannot be made: {cause}", setting) from error

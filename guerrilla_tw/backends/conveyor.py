@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from guerrilla_tw.backends.results import FULL, PROCESSING_FAILED, TIMED_OUT
+from guerrilla_tw.backends.results import FULL, NOT_RUNNING, PROCESSING_FAILED, TIMED_OUT
 from guerrilla_tw.interfaces import IProcessor, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 
@@ -60,6 +60,7 @@ class Conveyor:
         self._clock = clock
         self._log = log
         self._busy = 0
+        self._advancing = False
         self._waiting: deque[_Job] = deque()
         self._drained: Deferred[None] | None = None
 
@@ -70,7 +71,8 @@ class Conveyor:
         :returns: the result, at once if the chain knew it at once. A Deferred that is cancelled
             takes an envelope that still waits off the conveyor; work that has begun goes on.
         """
-        if self._busy >= self._slots:
+        # An answer may bring the client's next envelope while those that waited still move up.
+        if self._busy >= self._slots or self._waiting:
             if len(self._waiting) >= _CAPACITY:
                 return FULL
             job = self._job(envelope)
@@ -95,6 +97,11 @@ class Conveyor:
         self._drained = Deferred()
         return self._drained
 
+    def refuse_waiting(self) -> None:
+        """Answer whoever still waits that there is no work now; what is in the chain goes on."""
+        while self._waiting:
+            self._answer(NOT_RUNNING, self._waiting.popleft())
+
     def unfinished(self) -> int:
         """:returns: how many envelopes wait or are in the chain."""
         return self._busy + len(self._waiting)
@@ -110,20 +117,18 @@ class Conveyor:
         self._busy += 1
         try:
             outcome = self._processor.process(envelope, self._task)
-        except Exception:
+            if not isinstance(outcome, Deferred):
+                return self._checked(outcome)
+        except BaseException:  # As in a Deferred: sys.exit() in a processor keeps no slot.
             return self._failed(Failure(), envelope)
-        if isinstance(outcome, Deferred):
-            outcome.addCallback(self._checked, envelope)
-            return outcome.addErrback(self._failed, envelope)
-        return self._checked(outcome, envelope)
+        return outcome.addCallback(self._checked).addErrback(self._failed, envelope)
 
-    def _checked(self, outcome: object, envelope: Envelope) -> IResult:
-        if IResult.providedBy(outcome):
-            result: IResult = outcome
-            return result
-        return self._failed(
-            Failure(TypeError(f"a processor answered {outcome!r}, which is no result")), envelope
-        )
+    def _checked(self, outcome: object) -> IResult:
+        if not IResult.providedBy(outcome):
+            # Not its repr, which may be the whole message.
+            raise TypeError(f"a processor answered with {type(outcome).__name__}, not a result")
+        result: IResult = outcome
+        return result
 
     def _failed(self, failure: Failure, envelope: Envelope) -> IResult:
         self._log.failure(
@@ -155,15 +160,18 @@ class Conveyor:
 
     def _release(self) -> None:
         self._busy -= 1
+        if self._advancing:
+            # The loop below runs further down the stack; one for each answer would overflow it.
+            return
+        self._advancing = True
         while self._waiting and self._busy < self._slots:
             job = self._waiting.popleft()
             outcome = self._process(job.envelope)
             if isinstance(outcome, Deferred):
                 outcome.addCallback(self._finish, job)
             else:
-                # Not _finish: it would come back here, once for each envelope that waits.
-                self._busy -= 1
-                self._answer(outcome, job)
+                self._finish(outcome, job)
+        self._advancing = False
         if self._drained is not None and not self._busy and not self._waiting:
             drained, self._drained = self._drained, None
             drained.callback(None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import (
+    CancelledError,
     Deferred,
     DeferredList,
     TimeoutError,
@@ -38,7 +39,7 @@ from guerrilla_tw.mail.envelope import Envelope
 Waiting = Generator[Deferred[Any], Any, None]
 
 MAX_WORKERS = 1000
-# How long accepted work may take to end at shutdown, in seconds.
+# How long accepted work may take to end at shutdown, and then each shutdowner, in seconds.
 SHUTDOWN_TIMEOUT = 10.0
 
 
@@ -136,13 +137,13 @@ class Gateway:
         """
         See :meth:`.IBackend.initialize`.
 
-        :raises RuntimeError: it is initialized or running already.
+        :raises RuntimeError: it is in use already, or not yet shut down.
         :raises InitializationError: a processor could not open what it needs.
         """
-        if self.state in (State.INITIALIZED, State.RUNNING):
-            raise RuntimeError(f"cannot initialize a backend that is {self.state.value}")
-        self._config = config
+        if self._lanes:
+            raise RuntimeError("cannot initialize a backend that is in use")
         self._lanes = self._build(config)
+        self._config = config
         for lane in self._lanes.values():
             lane.pool.startService()
         try:
@@ -232,8 +233,11 @@ class Gateway:
         for initializer in service.initializers:
             try:
                 yield maybeDeferred(initializer.initialize, self._config)
+            except CancelledError:  # By whoever called initialize: no processor's fault.
+                raise
             except Exception as error:
-                raise InitializationError(f"{service.name}: {error}") from error
+                cause = str(error) or type(error).__name__
+                raise InitializationError(f"{service.name}: {cause}") from error
         self._opened.append(service)
 
     @inlineCallbacks
@@ -246,6 +250,7 @@ class Gateway:
                 count=conveyor.unfinished(),
                 timeout=SHUTDOWN_TIMEOUT,
             )
+            conveyor.refuse_waiting()
 
     @inlineCallbacks
     def _close(self) -> Waiting:
@@ -254,8 +259,10 @@ class Gateway:
             service = self._opened.pop()
             for shutdowner in reversed(service.shutdowners):
                 try:
-                    yield maybeDeferred(shutdowner.shutdown)
+                    closing = maybeDeferred(shutdowner.shutdown)
+                    yield closing.addTimeout(SHUTDOWN_TIMEOUT, self._reactor)
                 except Exception:
                     service.log.failure("{name} did not shut down cleanly", name=service.name)
         for lane in self._lanes.values():
             lane.pool.stopService()
+        self._lanes = {}

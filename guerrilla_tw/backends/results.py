@@ -12,7 +12,7 @@ from guerrilla_tw.interfaces import IResult
 # RFC 5321 section 4.5.3.1.5: a reply line has 512 octets at most, code and line end included.
 _LONGEST_TEXT = 450
 _UNPRINTABLE = re.compile(r"[^ -~]")
-_ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}")
+_ENHANCED = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 @implementer(IResult)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 T = TypeVar("T")
@@ -58,11 +58,23 @@ class WorkerPool(Service):
             self._pool.stop()
 
     def defer(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Run ``function(*args)`` in a thread; the Deferred fires on the reactor's thread."""
-        self._busy += 1
-        work: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args)
-        return work.addBoth(self._done)
+        """
+        Run ``function(*args)`` in a thread; the Deferred fires on the reactor's thread.
 
-    def _done(self, result: T) -> T:
+        Cancelling the Deferred ends the waiting only: a thread cannot be stopped.
+        """
+        # Not deferToThreadPool: the thread is busy until it ends, even if nobody waits for it.
+        work: Deferred[T] = Deferred()
+
+        def end(success: bool, result: T | Failure) -> None:
+            self._reactor.callFromThread(self._end, work, result)
+
+        self._busy += 1
+        self._pool.callInThreadWithCallback(end, function, *args)
+        return work
+
+    def _end(self, work: Deferred[T], result: T | Failure) -> None:
         self._busy -= 1
-        return result
+        if isinstance(result, Deferred):
+            result = Failure(TypeError("a function for a worker returned a Deferred"))
+        work.callback(result)
