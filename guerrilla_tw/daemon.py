@@ -54,7 +54,6 @@ class Guerrilla(Service):
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
-        self.setName("guerrilla")
         self.config = config or default_config()
         self.log = Logger("guerrilla_tw", observer=observer or make_observer(self.config, False))
         self._reactor = reactor
@@ -62,6 +61,7 @@ class Guerrilla(Service):
         self._backend = backend or Gateway(self._registry, reactor, self.log)
         self._servers: list[_Server] = []
         self._opening: Deferred[None] | None = None
+        self._wrote_pid_file = False
 
     def add_processor(self, name: str, constructor: Constructor) -> None:
         """
@@ -98,14 +98,14 @@ class Guerrilla(Service):
         :raises ConfigError: the configuration cannot be used, or a port cannot be had.
         """
         for warning in self.check():
-            self.log.warn("{warning}", warning=warning)
+            self.log.warn("{advice}", advice=warning)
         hosts = _allowed_hosts(self.config)
         try:
             for index, server in enumerate(self.config.servers):
                 if server.is_enabled:
                     self._servers.append(self._listen(server, f"servers[{index}]", hosts))
         except ConfigError:
-            self._stop_listening()
+            _stop_listening(self._take_servers())
             raise
 
     def startService(self) -> Deferred[None]:
@@ -119,18 +119,22 @@ class Guerrilla(Service):
         if not self._servers:
             self.privilegedStartService()
         super().startService()
+        started: Deferred[None] = Deferred()
         self._opening = self._open()
-        return self._opening
+        # What the caller goes on to do with his Deferred is none of our business at the end.
+        self._opening.chainDeferred(started)
+        return started
 
     @inlineCallbacks
     def stopService(self) -> Waiting:
         """Stop listening; let clients finish; finish the work; close the backend. In this order."""
         super().stopService()
+        servers = self._take_servers()
         if self._opening is not None:
             self._opening.cancel()
-        yield self._stop_listening()
-        yield DeferredList([server.factory.shut_down(SHUTDOWN_TIMEOUT) for server in self._servers])
-        self._servers.clear()
+            yield self._opening
+        yield _stop_listening(servers)
+        yield DeferredList([server.factory.shut_down(SHUTDOWN_TIMEOUT) for server in servers])
         yield self._backend.shutdown()
         self._remove_pid_file()
         self.log.info("stopped")
@@ -146,8 +150,10 @@ class Guerrilla(Service):
         listening.stopReading()
         return _Server(listening, factory)
 
-    def _stop_listening(self) -> Deferred[Any]:
-        return DeferredList([maybeDeferred(server.port.stopListening) for server in self._servers])
+    def _take_servers(self) -> list[_Server]:
+        """:returns: the servers, whose end is the caller's from now on."""
+        servers, self._servers = self._servers, []
+        return servers
 
     @inlineCallbacks
     def _open(self) -> Waiting:
@@ -155,8 +161,7 @@ class Guerrilla(Service):
             yield self._backend.initialize(self.config.backend_config)
             self._write_pid_file()
         except Exception:
-            yield self._stop_listening()
-            self._servers.clear()
+            yield _stop_listening(self._take_servers())
             yield self._backend.shutdown()
             raise
         self._backend.start()
@@ -173,8 +178,11 @@ class Guerrilla(Service):
         except OSError as error:
             raise ConfigError(f"cannot be written: {error.strerror}", "pid_file") from None
 
+        self._wrote_pid_file = True
+
     def _remove_pid_file(self) -> None:
-        if self.config.pid_file:
+        if self._wrote_pid_file:
+            self._wrote_pid_file = False
             with suppress(OSError):
                 os.unlink(self.config.pid_file)
 
@@ -185,6 +193,10 @@ class _Server:
 
     port: Port
     factory: GuerrillaESMTPFactory
+
+
+def _stop_listening(servers: list[_Server]) -> Deferred[Any]:
+    return DeferredList([maybeDeferred(server.port.stopListening) for server in servers])
 
 
 def _allowed_hosts(config: Config) -> AllowedHosts:
