@@ -43,7 +43,8 @@ def make_observer(config: Config, console: bool) -> ILogObserver:
     """
     observer = _target(config.log_file, console)
     predicate = LogLevelFilterPredicate(defaultLogLevel=_LEVELS[config.log_level])
-    return FilteringLogObserver(observer, [predicate])
+    # The publisher keeps what goes wrong here, such as a full disk, from whoever logs.
+    return LogPublisher(FilteringLogObserver(observer, [predicate]))
 
 
 def _target(log_file: str, console: bool) -> ILogObserver:

@@ -7,8 +7,7 @@ import os
 import sys
 from typing import Any, ClassVar
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import ILogObserver
+from twisted.internet.defer import Deferred
 from twisted.python import usage
 from twisted.python.failure import Failure
 
@@ -42,39 +41,60 @@ In the foreground: twistd --nodaemon --pidfile= guerrilla --config config.json""
 
 class _Refusal(SystemExit, Exception):
     """
-    An end with one line and status 1.
+    An end with status 1, after the reason has been told.
 
     twistd passes a SystemExit on without a traceback, but tidies up only for an Exception.
+
+    :param reason: for the parent of a daemonized twistd, which shows it.
     """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        # Else Python writes the reason to sys.stderr, which is twistd's log by now.
+        self.code = 1
 
 
 class _Process(Guerrilla):
     """The daemon when the whole process is there for it: what is fatal to it ends the process."""
 
-    def __init__(self, config: Config, file: str, observer: ILogObserver) -> None:
-        super().__init__(config, observer=observer)
+    def __init__(self, config: Config, file: str, console: bool) -> None:
+        super().__init__(config, observer=make_observer(config, console))
         self._file = file
+        self._logs_to_stderr = console and config.log_file == "stderr"
 
     def privilegedStartService(self) -> None:
         """:raises SystemExit: the daemon cannot start."""
         try:
             super().privilegedStartService()
         except ConfigError as error:
-            raise _Refusal(str(error.in_file(self._file))) from None
+            raise _Refusal(self._tell(error)) from None
 
     def startService(self) -> Deferred[None]:
         """As the parent; a failure ends the process, when the reactor has it."""
         return super().startService().addErrback(self._give_up)
 
     def _give_up(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
+        if not self.running:
             return  # Told to stop before it had started.
-        error = failure.value
-        reason = str(error.in_file(self._file) if isinstance(error, ConfigError) else error)
-        self.log.critical("cannot start: {reason}", reason=reason)
+        self._tell(failure.value)
         # The reactor swallows SystemExit, and twistd returns 0 whatever happened under it.
         atexit.register(_exit_with_failure)
         self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _tell(self, error: object) -> str:
+        """
+        Say why it cannot start, in the log and to whoever sits in front of it.
+
+        :returns: the reason, one line.
+        """
+        # A processor's own error may be of several lines; a ConfigError is of one.
+        known = error if isinstance(error, ConfigError) else ConfigError(str(error))
+        reason = str(known.in_file(self._file))
+        self.log.critical("cannot start: {reason}", reason=reason)
+        if not self._logs_to_stderr:
+            # Not sys.stderr, which may be twistd's log by now.
+            print(reason, file=sys.__stderr__)
+        return reason
 
 
 def _exit_with_failure() -> None:
@@ -93,7 +113,7 @@ def makeService(options: Options) -> Guerrilla:
     file = options["config"] or ""
     try:
         loaded = load_config(file) if file else LoadedConfig(default_config())
-        process = _Process(loaded.config, file, _observer(loaded.config, options))
+        process = _Process(loaded.config, file, _has_console(options))
         warnings = [*loaded.warnings, *process.check()]
     except ConfigError as error:
         raise SystemExit(str(error.in_file(file))) from None
@@ -103,11 +123,11 @@ def makeService(options: Options) -> Guerrilla:
         print(f"{file}: OK")
         raise SystemExit(0)
     for warning in loaded.warnings:
-        process.log.warn("{file}: {warning}", file=file, warning=warning)
+        process.log.warn("{file}: {advice}", file=file, advice=warning)
     return process
 
 
-def _observer(config: Config, options: Options) -> ILogObserver:
+def _has_console(options: Options) -> bool:
     """twistd lets go of the standard streams when it goes into the background."""
     parent: Any = options.parent
-    return make_observer(config, console=parent is None or parent.get("nodaemon", True))
+    return parent is None or bool(parent.get("nodaemon", True))
