@@ -61,7 +61,7 @@ class Guerrilla(Service):
         self._backend = backend or Gateway(self._registry, reactor, self.log)
         self._servers: list[_Server] = []
         self._opening: Deferred[None] | None = None
-        self._wrote_pid_file = False
+        self._serving = False
 
     def add_processor(self, name: str, constructor: Constructor) -> None:
         """
@@ -98,6 +98,7 @@ class Guerrilla(Service):
         :raises ConfigError: the configuration cannot be used, or a port cannot be had.
         """
         for warning in self.check():
+            # Not as "warning": Twisted takes an event that has one for a warning of Python's.
             self.log.warn("{advice}", advice=warning)
         hosts = _allowed_hosts(self.config)
         try:
@@ -133,11 +134,17 @@ class Guerrilla(Service):
         if self._opening is not None:
             self._opening.cancel()
             yield self._opening
+        emptied = [server.factory.shut_down(SHUTDOWN_TIMEOUT) for server in servers]
+        for server in servers:
+            # Whom the kernel keeps for us would be cut off otherwise, not told.
+            server.port.doRead()
         yield _stop_listening(servers)
-        yield DeferredList([server.factory.shut_down(SHUTDOWN_TIMEOUT) for server in servers])
+        yield DeferredList(emptied)
         yield self._backend.shutdown()
-        self._remove_pid_file()
-        self.log.info("stopped")
+        if self._serving:
+            self._serving = False
+            self._remove_pid_file()
+            self.log.info("stopped")
 
     def _listen(self, server: ServerConfig, path: str, hosts: AllowedHosts) -> _Server:
         host, port = server.address
@@ -165,6 +172,7 @@ class Guerrilla(Service):
             yield self._backend.shutdown()
             raise
         self._backend.start()
+        self._serving = True
         for server in self._servers:
             server.port.startReading()
             self.log.info("listening on {address}", address=server.port.getHost())
@@ -178,11 +186,8 @@ class Guerrilla(Service):
         except OSError as error:
             raise ConfigError(f"cannot be written: {error.strerror}", "pid_file") from None
 
-        self._wrote_pid_file = True
-
     def _remove_pid_file(self) -> None:
-        if self._wrote_pid_file:
-            self._wrote_pid_file = False
+        if self.config.pid_file:
             with suppress(OSError):
                 os.unlink(self.config.pid_file)
 

@@ -12,7 +12,8 @@ from guerrilla_tw.interfaces import IResult
 # RFC 5321 section 4.5.3.1.5: a reply line has 512 octets at most, code and line end included.
 _LONGEST_TEXT = 450
 _UNPRINTABLE = re.compile(r"[^ -~]")
-_ENHANCED = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}")
+_CODE = re.compile(r"250|[45][0-9]{2}")
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 @implementer(IResult)
@@ -20,7 +21,7 @@ class Result(msgspec.Struct, frozen=True):
     """
     The outcome of a task: reply code, enhanced status code, text.
 
-    :param code: 2xx for yes, 4xx for "try again later", 5xx for "never".
+    :param code: 250 for yes, 4xx for "try again later", 5xx for "never".
     :param enhanced: enhanced status code of the same class (RFC 3463).
     :param text: for people. Characters that a reply cannot carry become ``?``.
     :raises ValueError: code and enhanced code do not fit, or 421 (the front's own).
@@ -31,17 +32,13 @@ class Result(msgspec.Struct, frozen=True):
     text: str
 
     def __post_init__(self) -> None:
-        match = _ENHANCED.fullmatch(self.enhanced)
-        if match is None or self.code // 100 != int(match.group(1)) or self.code == 421:
+        code = str(self.code)
+        fit = _CODE.fullmatch(code) and _ENHANCED.fullmatch(self.enhanced)
+        if not fit or code[0] != self.enhanced[0] or code == "421":
             raise ValueError(f"not a result: {self.code!r} {self.enhanced!r}")
         if _UNPRINTABLE.search(self.text) or len(self.text) > _LONGEST_TEXT:
             cleaned = _UNPRINTABLE.sub("?", self.text)[:_LONGEST_TEXT]
             msgspec.structs.force_setattr(self, "text", cleaned)
-
-    @property
-    def ok(self) -> bool:
-        """Whether this is a yes."""
-        return self.code < 400
 
 
 def queued(queued_id: str) -> Result:

@@ -16,11 +16,18 @@ from guerrilla_tw.smtp.hosts import AllowedHosts
 
 
 class _TurnedAway(Protocol):
-    """A client too many: it is told so, and let go."""
+    """
+    A client that cannot be served: it is told so, and let go.
+
+    :param reply: what it is told.
+    """
+
+    def __init__(self, reply: bytes) -> None:
+        self._reply = reply
 
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self.transport.write(replies.TOO_MANY_CLIENTS)
+        self.transport.write(self._reply)
         self.transport.loseConnection()
 
 
@@ -71,14 +78,16 @@ class GuerrillaESMTPFactory(SMTPFactory):
         self._emptied: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """:returns: a session, or a refusal when there are ``max_clients`` already."""
+        """:returns: a session; or a refusal, at the end and when there are ``max_clients``."""
+        if self.shutting_down:
+            return _TurnedAway(replies.SHUTTING_DOWN)
         if len(self.clients) >= self.max_clients:
             self.log.warn(
                 "{host_name}: refused a client, there are {max_clients} (max_clients)",
                 host_name=self.host_name,
                 max_clients=self.max_clients,
             )
-            return _TurnedAway()
+            return _TurnedAway(replies.TOO_MANY_CLIENTS)
         return GuerrillaESMTP(self, getattr(addr, "host", ""))
 
     def client_lost(self, client: GuerrillaESMTP) -> None:

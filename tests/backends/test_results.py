@@ -52,11 +52,6 @@ class ResultTests(SynchronousTestCase):
         with self.assertRaises(AttributeError):
             result.code = 354  # type: ignore[misc]
 
-    def test_ok(self) -> None:
-        self.assertTrue(Result(250, "2.0.0", "").ok)
-        self.assertFalse(Result(451, "4.3.0", "").ok)
-        self.assertFalse(Result(550, "5.1.1", "").ok)
-
     def test_queued_names_the_id(self) -> None:
         self.assertEqual(queued("abc123"), Result(250, "2.0.0", "OK: queued as abc123"))
 

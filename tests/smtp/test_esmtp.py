@@ -454,6 +454,12 @@ class ShutdownTests(SynchronousTestCase):
         answer.callback(queued("q1"))
         self.assertEqual(codes(self.session.heard()), ["250 2.0.0", "421 4.3.2"])
 
+    def test_who_comes_now_is_told(self) -> None:
+        self.session.factory.shut_down(30)
+        self.session.connect()
+        self.assertEqual(codes(self.session.heard()), ["421 4.3.2"])
+        self.assertTrue(self.session.closed)
+
     def test_who_does_not_finish_is_cut(self) -> None:
         self.session.send(TO_DATA)
         done = self.session.factory.shut_down(10)
