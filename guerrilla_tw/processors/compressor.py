@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from functools import cached_property
 
 from guerrilla_tw.backends.chain import process_with
 from guerrilla_tw.backends.registry import Decorator
@@ -15,19 +14,22 @@ COMPRESSED = "zlib-compressor"
 
 
 class CompressedMessage:
-    """
-    Delivery header and message, compressed when it is first asked for, and only once.
+    """Delivery header and message, compressed when they are first asked for, and only once."""
 
-    :param envelope: of the message.
-    """
+    def __init__(self) -> None:
+        self._data: bytes | None = None
 
-    def __init__(self, envelope: Envelope) -> None:
-        self._envelope = envelope
+    def data(self, envelope: Envelope) -> bytes:
+        """
+        Compress the message.
 
-    @cached_property
-    def data(self) -> bytes:
-        """The octets in zlib's format (RFC 1950), at its fastest level, as go-guerrilla has it."""
-        return zlib.compress(self._envelope.delivered_data, zlib.Z_BEST_SPEED)
+        :param envelope: of the message. It is not kept here: it refers to this object, and in a
+            cycle the body would stay in memory until the garbage collector comes by.
+        :returns: zlib's format (RFC 1950), at its fastest level, as go-guerrilla has it.
+        """
+        if self._data is None:
+            self._data = zlib.compress(envelope.delivered_data, zlib.Z_BEST_SPEED)
+        return self._data
 
 
 def compressor(svc: IBackendService) -> Decorator:
@@ -42,4 +44,4 @@ def compressor(svc: IBackendService) -> Decorator:
 
 def _offer(envelope: Envelope, task: Task) -> None:
     if task is Task.SAVE_MAIL:
-        envelope.values[COMPRESSED] = CompressedMessage(envelope)
+        envelope.values[COMPRESSED] = CompressedMessage()

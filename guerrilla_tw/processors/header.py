@@ -45,7 +45,7 @@ def header(svc: IBackendService) -> Decorator:
 
 
 def _delivery_header(envelope: Envelope, primary_host: str) -> str:
-    recipient = msgspec.structs.replace(envelope.rcpt_to[0], params=())
+    recipient = envelope.rcpt_to[0]
     if primary_host:
         recipient = msgspec.structs.replace(recipient, host=primary_host, ip=None)
     host = str(recipient).rpartition("@")[2]
@@ -54,7 +54,14 @@ def _delivery_header(envelope: Envelope, primary_host: str) -> str:
     protocol = ("ESMTP" if envelope.esmtp else "SMTP") + ("S" if envelope.tls else "")
     return (
         f"Delivered-To: {recipient}\r\n"
-        f"Received: from {helo} ({helo} [{envelope.remote_ip}])\r\n"
+        f"Received: from {helo} ({helo}{_literal(envelope.remote_ip)})\r\n"
         f"\tby {host} with {protocol} id {message_id}@{host};\r\n"
         f"\t{formatdate(localtime=True)}\r\n"
     )
+
+
+def _literal(remote_ip: str) -> str:
+    """The client's address as RFC 5321 section 4.1.3 writes it, after a blank; it may have none."""
+    if not remote_ip:
+        return ""
+    return f" [IPv6:{remote_ip}]" if ":" in remote_ip else f" [{remote_ip}]"

@@ -22,7 +22,9 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    false,
     insert,
+    select,
 )
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, SQLAlchemyError
@@ -61,7 +63,8 @@ class SqlConfig(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.sql_driver != "sqlite3":
             raise ConfigError("is none of sqlite3", "sql_driver")
-        if not self.sql_dsn or "\0" in self.sql_dsn:
+        # What is in memory only is not stored.
+        if self.sql_dsn in ("", ":memory:") or "\0" in self.sql_dsn:
             raise ConfigError("is not the path of a file", "sql_dsn")
         if not _TABLE_NAME.fullmatch(self.mail_table):
             raise ConfigError("is not a table's name", "mail_table")
@@ -99,6 +102,10 @@ def mail_table(name: str) -> Table:
     )
 
 
+class StoreError(Exception):
+    """The database cannot be used. The text is one line and says why."""
+
+
 @implementer(IInitializer, IShutdowner)
 class SqlStore:
     """
@@ -116,8 +123,25 @@ class SqlStore:
         self._engine = _sqlite_engine(config.sql_dsn, timeout=svc.timeout * 0.8)
 
     def initialize(self, config: Mapping[str, object]) -> Deferred[None]:
-        """Open the database; make the table if there is none."""
-        return self._svc.defer_to_worker(self._table.metadata.create_all, self._engine)
+        """
+        Open the database; make the table if there is none.
+
+        :raises StoreError: no row could ever be written.
+        """
+        return self._svc.defer_to_worker(self._prepare)
+
+    def _prepare(self) -> None:
+        columns = self._table.columns
+        # Writes no row, but needs all that a row needs: every column, and leave to write.
+        probe = insert(self._table).from_select(columns.keys(), select(*columns).where(false()))
+        try:
+            self._table.metadata.create_all(self._engine)
+            with self._engine.begin() as connection:
+                connection.execute(probe)
+        except SQLAlchemyError as error:
+            self._engine.dispose()
+            where = f"table {self._config.mail_table} in {self._config.sql_dsn}"
+            raise StoreError(f"cannot store in {where}: {_cause(error)}") from error
 
     def shutdown(self) -> None:
         """Close all connections."""
@@ -143,29 +167,24 @@ class SqlStore:
         return None
 
     def _refuse(self, envelope: Envelope, error: SQLAlchemyError, result: Result) -> Result:
-        # The text of the error alone holds the statement, and that the whole message.
-        cause = getattr(error, "orig", None) or type(error).__name__
         self._svc.log.error(
             "{queued_id}: not stored in {table}: {cause}",
             queued_id=envelope.queued_id,
             table=self._config.mail_table,
-            cause=str(cause),
+            cause=_cause(error),
         )
         return result
 
     def _rows(self, envelope: Envelope) -> list[dict[str, Any]]:
-        compressed = envelope.values.get(COMPRESSED)
+        offered = envelope.values.get(COMPRESSED)
+        compressed = offered if isinstance(offered, CompressedMessage) else None
         in_common = {
             "date": datetime.now(timezone.utc).replace(tzinfo=None),
             "from": _trim(str(envelope.mail_from)),
             "subject": _trim(envelope.subject),
             # How to read the mail column.
             "body": "gzip" if compressed else "",
-            "mail": (
-                compressed.data
-                if isinstance(compressed, CompressedMessage)
-                else envelope.delivered_data
-            ),
+            "mail": compressed.data(envelope) if compressed else envelope.delivered_data,
             "spam_score": 0,
             "content_type": _trim(envelope.header.get("Content-Type") or ""),
             "has_attach": False,
@@ -210,6 +229,11 @@ def sql(svc: IBackendService) -> Decorator:
     return process_with(svc, store.save)
 
 
+def _cause(error: SQLAlchemyError) -> str:
+    """The text of the error itself holds the statement, and that the whole message."""
+    return str(getattr(error, "orig", None) or type(error).__name__)
+
+
 def _trim(text: str) -> str:
     return text.strip()[:_LONGEST_TEXT]
 
@@ -226,7 +250,11 @@ def _sqlite_engine(path: str, timeout: float) -> Engine:
     :param path: of the database file.
     :param timeout: seconds to wait for another writer.
     """
-    engine = create_engine(URL.create("sqlite", database=path), connect_args={"timeout": timeout})
+    # Each thread of the pool has a connection of its own (0: as many as are asked for), so that
+    # none waits for a connection and then for the database.
+    engine = create_engine(
+        URL.create("sqlite", database=path), connect_args={"timeout": timeout}, pool_size=0
+    )
 
     @event.listens_for(engine, "connect")
     def make_durable(connection: Any, _: object) -> None:

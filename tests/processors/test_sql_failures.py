@@ -1,0 +1,197 @@
+"""Sql: all rows of a message or none, durably; and what the client is told when it cannot be."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy import Engine, event
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, LogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from guerrilla_tw.backends.gateway import Gateway, InitializationError, State
+from guerrilla_tw.backends.registry import Registry
+from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE
+from guerrilla_tw.interfaces import IResult, Task
+from guerrilla_tw.processors import BUILTIN
+from tests.processors.support import Chain, make_envelope
+
+THREE = (b"<a@example.org>", b"<b@example.org>", b"<c@example.org>")
+
+
+def query(path: str, statement: str) -> list[Any]:
+    """Do what another program may do with the database."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+class FailureTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        self.connections: list[sqlite3.Connection] = []
+
+        def connected(connection: Any, _: object) -> None:
+            self.connections.append(connection)
+
+        event.listen(Engine, "connect", connected)
+        self.addCleanup(event.remove, Engine, "connect", connected)
+        self.chain = Chain(
+            self, "HeadersParser|Hasher|Header|Sql", sql_dsn=self.path, mail_table="mail"
+        )
+        self.chain.open()
+
+    def pragma(self, text: str) -> Any:
+        """Ask the connection that the store uses."""
+        (connection,) = self.connections
+        return connection.execute(f"PRAGMA {text}").fetchone()[0]
+
+    def recipients(self) -> list[str]:
+        return [row[0] for row in query(self.path, "SELECT recipient FROM mail ORDER BY mail_id")]
+
+    def test_commits_are_on_the_disk(self) -> None:
+        self.chain.save(make_envelope())
+        self.assertEqual(self.pragma("journal_mode"), "wal")
+        self.assertEqual(self.pragma("synchronous"), 2)
+
+    def test_shutdown_closes_the_connections(self) -> None:
+        self.chain.close()
+        with self.assertRaises(sqlite3.ProgrammingError):
+            self.pragma("synchronous")
+
+    def test_all_rows_or_none(self) -> None:
+        """A middle row that the table does not admit, for its value or for a rule."""
+        self.chain.save(make_envelope(recipients=(b"<b@example.org>",)))
+        for make, drop in (
+            ("CREATE UNIQUE INDEX once ON mail (recipient)", "DROP INDEX once"),
+            (
+                "CREATE TRIGGER stop AFTER INSERT ON mail WHEN new.recipient LIKE 'b@%' "
+                "BEGIN SELECT RAISE(FAIL, 'not b'); END",
+                "DROP TRIGGER stop",
+            ),
+        ):
+            query(self.path, make)
+            result = self.chain.process(make_envelope(recipients=THREE))
+            self.assertEqual(result, STORE_UNAVAILABLE)
+            self.assertEqual(self.recipients(), ["b@example.org"])
+            query(self.path, drop)
+        self.chain.save(make_envelope(recipients=THREE))
+        self.assertEqual(len(self.recipients()), 4)
+
+    def test_failure_is_logged_without_the_message(self) -> None:
+        query(
+            self.path,
+            "CREATE TRIGGER stop BEFORE INSERT ON mail BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        envelope = make_envelope(b"Subject: secret\r\n\r\nsecret\r\n", (b"<secret@example.org>",))
+        self.chain.process(envelope)
+        self.assertEqual(self.chain.lines(), [f"{envelope.queued_id}: not stored in mail: no"])
+        self.assertNotIn("secret", repr(self.chain.events))
+
+    def test_too_large_for_the_store(self) -> None:
+        """zeroblob fails as a value does that is larger than SQLite can hold."""
+        query(
+            self.path,
+            "CREATE TRIGGER large BEFORE INSERT ON mail WHEN length(new.mail) > 100000 "
+            "BEGIN SELECT zeroblob(2147483647); END",
+        )
+        self.assertEqual(self.chain.process(make_envelope(b"x" * 100_001)), TOO_LARGE_FOR_STORE)
+        self.assertEqual(self.recipients(), [])
+        self.chain.save(make_envelope())
+
+    def test_full_disk(self) -> None:
+        self.pragma(f"max_page_count = {self.pragma('page_count') + 5}")
+        large = b"x" * 1_000_000
+        self.assertEqual(self.chain.process(make_envelope(large)), STORE_UNAVAILABLE)
+        self.assertEqual(self.recipients(), [])
+        self.assertIn("database or disk is full", self.chain.lines()[0])
+        self.pragma("max_page_count = 100000")
+        self.chain.save(make_envelope(large))
+        self.assertEqual(self.recipients(), ["bob@example.org"])
+
+    def test_table_that_went_away(self) -> None:
+        query(self.path, "ALTER TABLE mail RENAME TO away")
+        self.assertEqual(self.chain.process(make_envelope()), STORE_UNAVAILABLE)
+        query(self.path, "ALTER TABLE away RENAME TO mail")
+        self.chain.save(make_envelope())
+
+    def test_refused_message_keeps_its_queue_id(self) -> None:
+        """It is what the log has, and what a second try hashes again."""
+        query(self.path, "ALTER TABLE mail RENAME TO away")
+        envelope = make_envelope()
+        queued_id = envelope.queued_id
+        self.chain.process(envelope)
+        self.assertEqual(envelope.queued_id, queued_id)
+
+
+class ThreadTests(TestCase):
+    """In the Gateway, with its threads."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        log = Logger("test", observer=LogPublisher())
+        self.gateway = Gateway(Registry(BUILTIN), reactor, log)  # type: ignore[arg-type]
+
+    async def start(self, **settings: object) -> None:
+        await self.gateway.initialize(
+            {
+                "save_process": "HeadersParser|Hasher|Header|Compressor|Sql",
+                "sql_dsn": self.path,
+                "mail_table": "mail",
+                **settings,
+            }
+        )
+        self.addCleanup(self.gateway.shutdown)
+        self.gateway.start()
+
+    async def send(self, count: int) -> list[IResult]:
+        """Give the Gateway many messages at once."""
+        answers = [
+            self.gateway.process(make_envelope(recipients=THREE), Task.SAVE_MAIL)
+            for _ in range(count)
+        ]
+        return [await answer if isinstance(answer, Deferred) else answer for answer in answers]
+
+    async def test_many_at_once(self) -> None:
+        await self.start(save_workers_size=4)
+        results = await self.send(100)
+        self.assertEqual({result.code for result in results}, {250})
+        hashes = {row[0] for row in query(self.path, "SELECT hash FROM mail")}
+        self.assertEqual(len(hashes), 300)
+        self.assertEqual({result.text.split()[-1] for result in results} - hashes, set())
+
+    async def test_locked_database(self) -> None:
+        """The store's own answer comes before the Gateway's deadline, in all threads."""
+        await self.start(save_workers_size=20, gw_save_timeout="2s")
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            start = time.monotonic()
+            results = await self.send(20)
+            self.assertLess(time.monotonic() - start, 2)
+        self.assertEqual(results, [STORE_UNAVAILABLE] * 20)
+        self.assertEqual((await self.send(1))[0].code, 250)
+        self.assertEqual(query(self.path, "SELECT count(*) FROM mail"), [(3,)])
+
+    async def test_shut_down_store_is_whole(self) -> None:
+        """What was answered 250 is in the file itself, no log beside it."""
+        await self.start()
+        await self.send(3)
+        await self.gateway.shutdown()
+        with open(self.path, "rb") as file, open(self.mktemp(), "wb") as copy:
+            copy.write(file.read())
+        self.assertEqual(query(copy.name, "SELECT count(*) FROM mail"), [(9,)])
+
+    async def test_refused_start_names_the_processor(self) -> None:
+        self.path += "/no/such/file"
+        with self.assertRaises(InitializationError) as caught:
+            await self.start()
+        self.assertEqual(
+            str(caught.exception),
+            f"Sql: cannot store in table mail in {self.path}: unable to open database file",
+        )
+        self.assertIs(self.gateway.state, State.ERROR)
