@@ -46,4 +46,4 @@ clean: ## remove what these commands made
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
-	rm -f twisted/plugins/dropin.cache
+	find . -name dropin.cache -delete

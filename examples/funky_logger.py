@@ -13,7 +13,6 @@ In a program that has a Twisted application already, :func:`make_daemon` is all 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
@@ -23,6 +22,7 @@ from zope.interface import implementer
 
 from guerrilla_tw import (
     Config,
+    Decorator,
     Envelope,
     Guerrilla,
     IBackendService,
@@ -71,7 +71,7 @@ class FunkyLogger:
         return result
 
 
-def funky_logger(svc: IBackendService) -> Callable[[IProcessor], IProcessor]:
+def funky_logger(svc: IBackendService) -> Decorator:
     """Make the processor: a function that puts it in front of the rest of the chain."""
     return lambda following: FunkyLogger(following, svc.log)
 

@@ -31,15 +31,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 
 import msgspec
 
 from guerrilla_tw import (
     NO_SUCH_USER,
+    Decorator,
     Envelope,
     IBackendService,
-    IProcessor,
     Result,
     Task,
     initialize_with,
@@ -90,7 +89,7 @@ class Journal:
         os.fsync(self._file)
 
 
-def my_foo(svc: IBackendService) -> Callable[[IProcessor], IProcessor]:
+def my_foo(svc: IBackendService) -> Decorator:
     """
     Make the processor. The daemon calls this once for each chain that names it.
 

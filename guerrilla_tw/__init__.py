@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from guerrilla_tw.backends.chain import initialize_with as initialize_with
     from guerrilla_tw.backends.chain import process_with as process_with
     from guerrilla_tw.backends.chain import shutdown_with as shutdown_with
+    from guerrilla_tw.backends.registry import Decorator as Decorator
     from guerrilla_tw.backends.registry import ProcessorPlugin as ProcessorPlugin
     from guerrilla_tw.backends.results import NO_SUCH_USER as NO_SUCH_USER
     from guerrilla_tw.backends.results import QUOTA_EXCEEDED as QUOTA_EXCEEDED
@@ -39,7 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "guerrilla_tw.backends.chain": ("initialize_with", "process_with", "shutdown_with"),
-    "guerrilla_tw.backends.registry": ("ProcessorPlugin",),
+    "guerrilla_tw.backends.registry": ("Decorator", "ProcessorPlugin"),
     "guerrilla_tw.backends.results": (
         "NO_SUCH_USER",
         "QUOTA_EXCEEDED",

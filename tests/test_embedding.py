@@ -299,6 +299,22 @@ class StartAndStopTests(EmbeddingTestCase):
             await started
         self.assertEqual((daemon.addresses, is_open(port)), ([], False))
 
+    async def test_who_has_not_been_greeted_yet_is_told(self) -> None:
+        """Those whom the kernel has connected and nobody has answered."""
+
+        def hang(svc: IBackendService) -> Decorator:
+            svc.add_initializer(initialize_with(lambda _: Deferred()))
+            return process_with(svc, lambda *_: None)
+
+        daemon = self.make_with(hang)
+        started = daemon.startService()
+        with socket.create_connection(("127.0.0.1", port_of(daemon)), timeout=10) as client:
+            await daemon.stopService()
+            said = await deferToThread(client.recv, 100)
+        self.assertEqual(said[:9], b"421 4.3.2")
+        with self.assertRaises(CancelledError):
+            await started
+
     async def test_stop_while_an_initializer_hangs_in_a_thread(self) -> None:
         """The reactor does not wait for the thread."""
 

@@ -31,7 +31,9 @@ class DefaultProcessor:
 
     def process(self, envelope: Envelope, task: Task) -> IResult:
         """See :meth:`.IProcessor.process`."""
-        return queued(envelope.queued_id) if task is Task.SAVE_MAIL else RECIPIENT_OK
+        if task is Task.SAVE_MAIL:
+            return queued(envelope.stored_as or envelope.queued_id)
+        return RECIPIENT_OK
 
 
 @implementer(IProcessor)

@@ -95,8 +95,12 @@ class Envelope:
 
     .. attribute:: queued_id
 
-        The id of the message in replies and logs: 128 random bits in hex, so it is unique over
-        connections, processes and restarts.
+        The id of the message in logs, and in the reply if no store has one of its own: 128 random
+        bits in hex, so it is unique over connections, processes and restarts. It never changes.
+
+    .. attribute:: stored_as
+
+        The id that a store keeps the message under, for the reply; empty if none has one.
 
     .. attribute:: body
 
@@ -114,6 +118,7 @@ class Envelope:
         "queued_id",
         "rcpt_to",
         "remote_ip",
+        "stored_as",
         "subject",
         "tls",
         "values",
@@ -134,6 +139,7 @@ class Envelope:
         self.hashes: list[str] = []
         self.delivery_header = ""
         self.queued_id = os.urandom(16).hex()
+        self.stored_as = ""
         self.body = Body()
 
     @property

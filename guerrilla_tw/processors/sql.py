@@ -4,28 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from ipaddress import ip_address
 from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    Boolean,
-    Column,
-    DateTime,
-    Engine,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    event,
-    false,
-    insert,
-    select,
-)
+from sqlalchemy import Engine, create_engine, event, false, insert, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from twisted.internet.defer import Deferred
@@ -36,13 +18,10 @@ from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE, Result
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IShutdowner, Task
-from guerrilla_tw.mail.address import Address, parse_mailbox
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.processors.compressor import COMPRESSED, CompressedMessage
+from guerrilla_tw.processors.mail_table import mail_rows, mail_table
 
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-# What the text columns of go-guerrilla's tables hold.
-_LONGEST_TEXT = 255
 
 
 class SqlConfig(msgspec.Struct, frozen=True):
@@ -68,38 +47,6 @@ class SqlConfig(msgspec.Struct, frozen=True):
             raise ConfigError("is not the path of a file", "sql_dsn")
         if not _TABLE_NAME.fullmatch(self.mail_table):
             raise ConfigError("is not a table's name", "mail_table")
-
-
-def mail_table(name: str) -> Table:
-    """
-    Describe the table.
-
-    :param name: of the table.
-    :returns: the columns of go-guerrilla's table.
-    """
-    text = String(_LONGEST_TEXT)
-    return Table(
-        name,
-        MetaData(),
-        Column("mail_id", Integer, primary_key=True, autoincrement=True),
-        Column("date", DateTime, nullable=False),
-        Column("to", text, nullable=False),
-        Column("from", text, nullable=False),
-        Column("subject", text, nullable=False),
-        Column("body", String(16), nullable=False),
-        Column("mail", LargeBinary, nullable=False),
-        Column("spam_score", Float, nullable=False),
-        Column("hash", String(32), nullable=False, index=True),
-        Column("content_type", text, nullable=False),
-        Column("recipient", text, nullable=False, index=True),
-        Column("has_attach", Boolean, nullable=False),
-        Column("ip_addr", LargeBinary(16), nullable=False),
-        Column("return_path", text, nullable=False),
-        Column("is_tls", Boolean, nullable=False),
-        Column("message_id", text, nullable=False),
-        Column("reply_to", text, nullable=False),
-        Column("sender", text, nullable=False),
-    )
 
 
 class StoreError(Exception):
@@ -157,13 +104,14 @@ class SqlStore:
             return None
         try:
             with self._engine.begin() as connection:
-                connection.execute(insert(self._table), self._rows(envelope))
+                rows = mail_rows(envelope, self._config.primary_mail_host)
+                connection.execute(insert(self._table), rows)
         except DataError as error:
             return self._refuse(envelope, error, TOO_LARGE_FOR_STORE)
         except SQLAlchemyError as error:
             return self._refuse(envelope, error, STORE_UNAVAILABLE)
         if envelope.hashes:
-            envelope.queued_id = envelope.hashes[0]
+            envelope.stored_as = envelope.hashes[0]
         return None
 
     def _refuse(self, envelope: Envelope, error: SQLAlchemyError, result: Result) -> Result:
@@ -174,44 +122,6 @@ class SqlStore:
             cause=_cause(error),
         )
         return result
-
-    def _rows(self, envelope: Envelope) -> list[dict[str, Any]]:
-        offered = envelope.values.get(COMPRESSED)
-        compressed = offered if isinstance(offered, CompressedMessage) else None
-        in_common = {
-            "date": datetime.now(timezone.utc).replace(tzinfo=None),
-            "from": _trim(str(envelope.mail_from)),
-            "subject": _trim(envelope.subject),
-            # How to read the mail column.
-            "body": "gzip" if compressed else "",
-            "mail": compressed.data(envelope) if compressed else envelope.delivered_data,
-            "spam_score": 0,
-            "content_type": _trim(envelope.header.get("Content-Type") or ""),
-            "has_attach": False,
-            "ip_addr": ip_address(envelope.remote_ip).packed if envelope.remote_ip else b"",
-            "return_path": _trim(str(envelope.mail_from)),
-            "is_tls": envelope.tls,
-            "reply_to": _mailbox(envelope, "Reply-To"),
-            "sender": _mailbox(envelope, "Sender"),
-        }
-        hashes = envelope.hashes or [""] * len(envelope.rcpt_to)
-        return [
-            in_common
-            | {
-                "to": _mailbox(envelope, "To") or _trim(str(recipient)),
-                "recipient": _trim(str(recipient)),
-                "hash": message_hash,
-                "message_id": self._message_id(envelope, message_hash, recipient),
-            }
-            for recipient, message_hash in zip(envelope.rcpt_to, hashes, strict=True)
-        ]
-
-    def _message_id(self, envelope: Envelope, message_hash: str, recipient: Address) -> str:
-        given = envelope.header.get("Message-Id")
-        if given:
-            return _trim(given.strip().removeprefix("<").removesuffix(">"))
-        host = self._config.primary_mail_host or recipient.host
-        return _trim(f"{message_hash or envelope.queued_id}.{recipient.user}@{host}")
 
 
 def sql(svc: IBackendService) -> Decorator:
@@ -232,17 +142,6 @@ def sql(svc: IBackendService) -> Decorator:
 def _cause(error: SQLAlchemyError) -> str:
     """The text of the error itself holds the statement, and that the whole message."""
     return str(getattr(error, "orig", None) or type(error).__name__)
-
-
-def _trim(text: str) -> str:
-    return text.strip()[:_LONGEST_TEXT]
-
-
-def _mailbox(envelope: Envelope, field: str) -> str:
-    # Raw: a decoded word may hold a comma or an @, and so a mailbox that is not there.
-    value = envelope.header.get_raw(field)
-    address = parse_mailbox(value) if value else None
-    return _trim(str(address)) if address else ""
 
 
 def _sqlite_engine(path: str, timeout: float) -> Engine:

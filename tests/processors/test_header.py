@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from email import message_from_bytes
 from email.utils import parsedate_to_datetime
 
@@ -110,6 +111,18 @@ class HeaderTests(SynchronousTestCase):
         with self.assertRaises(ConfigError) as caught:
             Chain(self, "Header", primary_mail_host=3)
         self.assertEqual(caught.exception.path, "backend_config.primary_mail_host")
+
+    def test_primary_mail_host_is_a_host_name(self) -> None:
+        with self.assertRaises(ConfigError) as caught:
+            Chain(self, "Header", primary_mail_host="a.example\r\nBcc: x")
+        self.assertEqual(
+            str(caught.exception), "backend_config.primary_mail_host: is not a host name"
+        )
+
+    def test_date_is_the_present(self) -> None:
+        self.patch(time, "time", lambda: 1_000_000_000.5)
+        date = self.header(make_envelope()).partition("; ")[2]
+        self.assertEqual(parsedate_to_datetime(date).timestamp(), 1_000_000_000)
 
     def test_recipient_check_is_passed_on(self) -> None:
         envelope = make_envelope()

@@ -117,6 +117,12 @@ class RowTests(SqlTestCase):
         result = self.chain().process(envelope)
         self.assertEqual(result.text, f"OK: queued as {envelope.hashes[0]}")
 
+    def test_second_try_has_the_same_hashes(self) -> None:
+        envelope = make_envelope()
+        chain = self.chain()
+        first = chain.save(envelope).hashes
+        self.assertEqual(chain.save(envelope).hashes, first)
+
     def test_without_other_processors(self) -> None:
         envelope = make_envelope(b"Subject: x\r\nTo: c@z.example\r\n\r\n")
         queued_id = envelope.queued_id

@@ -1,0 +1,119 @@
+"""The table of mail: go-guerrilla's columns, and how a message fills them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from ipaddress import ip_address
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+from guerrilla_tw.mail.address import Address, parse_mailbox
+from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.processors.compressor import COMPRESSED, CompressedMessage
+
+# What the text columns of go-guerrilla's tables hold.
+_LONGEST_TEXT = 255
+
+
+def mail_table(name: str) -> Table:
+    """
+    Describe the table.
+
+    :param name: of the table.
+    :returns: the columns of go-guerrilla's table.
+    """
+    text = String(_LONGEST_TEXT)
+    return Table(
+        name,
+        MetaData(),
+        Column("mail_id", Integer, primary_key=True, autoincrement=True),
+        Column("date", DateTime, nullable=False),
+        Column("to", text, nullable=False),
+        Column("from", text, nullable=False),
+        Column("subject", text, nullable=False),
+        Column("body", String(16), nullable=False),
+        Column("mail", LargeBinary, nullable=False),
+        Column("spam_score", Float, nullable=False),
+        Column("hash", String(32), nullable=False, index=True),
+        Column("content_type", text, nullable=False),
+        Column("recipient", text, nullable=False, index=True),
+        Column("has_attach", Boolean, nullable=False),
+        Column("ip_addr", LargeBinary(16), nullable=False),
+        Column("return_path", text, nullable=False),
+        Column("is_tls", Boolean, nullable=False),
+        Column("message_id", text, nullable=False),
+        Column("reply_to", text, nullable=False),
+        Column("sender", text, nullable=False),
+    )
+
+
+def mail_rows(envelope: Envelope, primary_mail_host: str) -> list[dict[str, Any]]:
+    """
+    Describe a message.
+
+    :param envelope: of the message.
+    :param primary_mail_host: host in the Message-ID of a message that has none; by default
+        the recipient's.
+    :returns: the columns' values, all but mail_id, of a row for each recipient.
+    """
+    offered = envelope.values.get(COMPRESSED)
+    compressed = offered if isinstance(offered, CompressedMessage) else None
+    in_common = {
+        "date": datetime.now(timezone.utc).replace(tzinfo=None),
+        "from": _trim(str(envelope.mail_from)),
+        "subject": _trim(envelope.subject),
+        # How to read the mail column.
+        "body": "gzip" if compressed else "",
+        "mail": compressed.data(envelope) if compressed else envelope.delivered_data,
+        "spam_score": 0,
+        "content_type": _trim(envelope.header.get("Content-Type") or ""),
+        "has_attach": False,
+        "ip_addr": ip_address(envelope.remote_ip).packed if envelope.remote_ip else b"",
+        "return_path": _trim(str(envelope.mail_from)),
+        "is_tls": envelope.tls,
+        "reply_to": _mailbox(envelope, "Reply-To"),
+        "sender": _mailbox(envelope, "Sender"),
+    }
+    hashes = envelope.hashes or [""] * len(envelope.rcpt_to)
+    return [
+        in_common
+        | {
+            "to": _mailbox(envelope, "To") or _trim(str(recipient)),
+            "recipient": _trim(str(recipient)),
+            "hash": message_hash,
+            "message_id": _message_id(envelope, message_hash, recipient, primary_mail_host),
+        }
+        for recipient, message_hash in zip(envelope.rcpt_to, hashes, strict=True)
+    ]
+
+
+def _message_id(
+    envelope: Envelope, message_hash: str, recipient: Address, primary_mail_host: str
+) -> str:
+    given = envelope.header.get("Message-Id")
+    if given:
+        return _trim(given.strip().removeprefix("<").removesuffix(">"))
+    host = primary_mail_host or recipient.host
+    return _trim(f"{message_hash or envelope.queued_id}.{recipient.user}@{host}")
+
+
+def _trim(text: str) -> str:
+    return text.strip()[:_LONGEST_TEXT]
+
+
+def _mailbox(envelope: Envelope, field: str) -> str:
+    # Raw: a decoded word may hold a comma or an @, and so a mailbox that is not there.
+    value = envelope.header.get_raw(field)
+    address = parse_mailbox(value) if value else None
+    return _trim(str(address)) if address else ""
