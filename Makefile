@@ -42,7 +42,7 @@ lint: $(READY) ## check style, types and the arrows between modules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean: ## remove what these commands made
+clean: ## remove what these commands made (stored mail stays)
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

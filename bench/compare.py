@@ -1,4 +1,5 @@
-"""Processor time that a message costs here and in twisted.mail's stock ESMTP server.
+"""
+Processor time that a message costs here and in twisted.mail's stock ESMTP server.
 
 Both run one process each and store nothing; guerrilla_tw runs HeadersParser|Hasher|Header. The
 servers take turns, a fresh process for each round, which is warmed up first. The figures are of
@@ -97,7 +98,7 @@ def _port(process: subprocess.Popen[str]) -> int:
     said = ""
     for line in process.stderr:
         said += line
-        if match := re.search(r"listening on .*port=([0-9]+)", line):
+        if match := re.search(r"listening on .*:([0-9]+)", line):
             return int(match[1])
     raise SystemExit(f"a server did not start:\n{said}")
 

@@ -1,4 +1,5 @@
-"""twisted.mail's own ESMTP server: joins the lines of each message and throws it away.
+"""
+twisted.mail's own ESMTP server: joins the lines of each message and throws it away.
 
 Run it, and it says on stderr where it listens.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
@@ -68,8 +70,9 @@ def main() -> None:
     """Serve until a signal comes."""
     from twisted.internet import reactor
 
-    port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
-    print(f"listening on {port.getHost()}", file=sys.stderr, flush=True)
+    host = reactor.listenTCP(0, Factory(), interface="127.0.0.1").getHost()
+    assert isinstance(host, IPv4Address)
+    print(f"listening on {host.host}:{host.port}", file=sys.stderr, flush=True)
     reactor.run()
 
 

@@ -91,7 +91,10 @@ class Journal:
 
 def my_foo(svc: IBackendService) -> Decorator:
     """
-    Make the processor. The daemon calls this once for each chain that names it.
+    Make the processor.
+
+    The daemon calls this several times, also where it only checks a configuration. So it reads
+    settings and opens nothing.
 
     :param svc: what the daemon offers to this processor.
     :returns: a decorator, which puts the processor in front of the rest of the chain.

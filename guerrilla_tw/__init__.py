@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from guerrilla_tw.backends.results import NO_SUCH_USER as NO_SUCH_USER
     from guerrilla_tw.backends.results import QUOTA_EXCEEDED as QUOTA_EXCEEDED
     from guerrilla_tw.backends.results import STORE_UNAVAILABLE as STORE_UNAVAILABLE
+    from guerrilla_tw.backends.results import TOO_LARGE_FOR_STORE as TOO_LARGE_FOR_STORE
     from guerrilla_tw.backends.results import USER_SUSPENDED as USER_SUSPENDED
     from guerrilla_tw.backends.results import Result as Result
     from guerrilla_tw.config import Config as Config
@@ -45,6 +46,7 @@ _HOMES = {
         "NO_SUCH_USER",
         "QUOTA_EXCEEDED",
         "STORE_UNAVAILABLE",
+        "TOO_LARGE_FOR_STORE",
         "USER_SUSPENDED",
         "Result",
     ),

@@ -17,17 +17,17 @@ from twisted.logger import ILogObserver, Logger
 
 from guerrilla_tw.backends.gateway import Gateway
 from guerrilla_tw.backends.registry import Constructor, Registry
-from guerrilla_tw.config import Config, ConfigError, ServerConfig, default_config
+from guerrilla_tw.config import Config, ConfigError, ServerConfig
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.logs import make_observer
 from guerrilla_tw.processors import BUILTIN
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.hosts import AllowedHosts
 
-Waiting = Generator[Deferred[Any], Any, None]
+InlineCallbacks = Generator[Deferred[Any], Any, None]
 
 # How long clients may take to finish the command in hand at shutdown, in seconds.
-SHUTDOWN_TIMEOUT = 30.0
+CLIENTS_TIMEOUT = 30.0
 # Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
 _BACKLOG = 1024
 
@@ -41,7 +41,7 @@ class Guerrilla(Service):
     :param reactor: by default the global one.
     :param observer: where log lines go; by default where ``log_file`` says, and for ``stderr`` and
         ``stdout`` to the log of the program that this service is part of.
-    :raises ConfigError: ``log_file`` cannot be written, or an allowed host is none.
+    :raises ConfigError: ``log_file`` cannot be written.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Guerrilla(Service):
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
-        self.config = config or default_config()
+        self.config = config or Config()
         self.log = Logger("guerrilla_tw", observer=observer or make_observer(self.config, False))
         self._reactor = reactor
         self._registry = Registry(BUILTIN)
@@ -127,16 +127,17 @@ class Guerrilla(Service):
         return started
 
     @inlineCallbacks
-    def stopService(self) -> Waiting:
+    def stopService(self) -> InlineCallbacks:
         """Stop listening; let clients finish; finish the work; close the backend. In this order."""
         super().stopService()
         servers = self._take_servers()
         if self._opening is not None:
             self._opening.cancel()
             yield self._opening
-        emptied = [server.factory.shut_down(SHUTDOWN_TIMEOUT) for server in servers]
+        emptied = [server.factory.shut_down(CLIENTS_TIMEOUT) for server in servers]
         for server in servers:
             # Whom the kernel keeps for us would be cut off otherwise, not told.
+            server.port.numberAccepts = _BACKLOG
             server.port.doRead()
         yield _stop_listening(servers)
         yield DeferredList(emptied)
@@ -163,7 +164,7 @@ class Guerrilla(Service):
         return servers
 
     @inlineCallbacks
-    def _open(self) -> Waiting:
+    def _open(self) -> InlineCallbacks:
         try:
             yield self._backend.initialize(self.config.backend_config)
             self._write_pid_file()
@@ -175,7 +176,8 @@ class Guerrilla(Service):
         self._serving = True
         for server in self._servers:
             server.port.startReading()
-            self.log.info("listening on {address}", address=server.port.getHost())
+            address = server.port.getHost()
+            self.log.info("listening on {host}:{port}", host=address.host, port=address.port)
 
     def _write_pid_file(self) -> None:
         if not self.config.pid_file:

@@ -76,7 +76,12 @@ class IShutdowner(Interface):
 
 
 class IBackendService(Interface):
-    """What a processor's constructor is given: its view of the Gateway that it will live in."""
+    """
+    What a processor's constructor is given: its view of the Gateway that it will live in.
+
+    A constructor is called several times, also where a configuration is only checked. It reads
+    settings and opens nothing; opening is for an initializer.
+    """
 
     name: str = Attribute("The processor's name as the configuration has it.")
     config: Mapping[str, object] = Attribute("The whole ``backend_config``.")

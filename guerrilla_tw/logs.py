@@ -8,6 +8,7 @@ itself has to say stays with whoever runs the reactor: twistd's log, or the embe
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 from twisted.logger import (
     FilteringLogObserver,
@@ -53,7 +54,11 @@ def _target(log_file: str, console: bool) -> ILogObserver:
     if log_file in ("stderr", "stdout"):
         if not console:
             return globalLogPublisher
-        return textFileLogObserver(sys.stderr if log_file == "stderr" else sys.stdout)
+        stream = sys.stderr if log_file == "stderr" else sys.stdout
+        if isinstance(stream, TextIOWrapper):
+            # What it cannot show must not cost the whole line.
+            stream.reconfigure(errors="backslashreplace")
+        return textFileLogObserver(stream)
     try:
         # Line by line, so that a line is there when something goes wrong after it.
         file = open(log_file, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # stays open

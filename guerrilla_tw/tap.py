@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from twisted.internet.defer import Deferred
+from twisted.logger import LogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from guerrilla_tw.config import Config, ConfigError, LoadedConfig, default_config, load_config
+from guerrilla_tw.config import Config, ConfigError, LoadedConfig, load_config
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.logs import make_observer
 
@@ -20,16 +21,14 @@ class Options(usage.Options):
     """The options of ``twistd guerrilla``."""
 
     synopsis = "[options]"
-    longdesc = """\
-Receives mail by ESMTP and runs it through the chain of processors that the
-configuration names, for example
-"save_process": "HeadersParser|Debugger|Hasher|Header|Sql".
-A client is told 250 when every processor has said yes and what it stores is stored.
-
-The configuration is go-guerrilla's JSON. Without one, a server on 127.0.0.1:2525 takes mail
-for this host's name and stores it in guerrilla.sqlite3 in the current directory.
-
-In the foreground: twistd --nodaemon --pidfile= guerrilla --config config.json"""
+    # twistd fills the lines anew, so paragraphs would be lost.
+    longdesc = (
+        "Receives mail by ESMTP and runs it through the processors that save_process names in the "
+        "configuration, and answers 250 when each has said yes and what it stores is stored. "
+        "The configuration is go-guerrilla's JSON; without one, a server on 127.0.0.1:2525 takes "
+        "mail for this host's name and stores it in guerrilla.sqlite3 in the current directory. "
+        "To stay in the foreground: twistd --nodaemon --pidfile= guerrilla --config config.json"
+    )
 
     optParameters: ClassVar = [
         ["config", "c", None, "The configuration file (JSON)."],
@@ -54,7 +53,7 @@ class _Refusal(SystemExit, Exception):
         self.code = 1
 
 
-class _Process(Guerrilla):
+class _TwistdGuerrilla(Guerrilla):
     """The daemon when the whole process is there for it: what is fatal to it ends the process."""
 
     def __init__(self, config: Config, file: str, console: bool) -> None:
@@ -112,19 +111,25 @@ def makeService(options: Options) -> Guerrilla:
     """
     file = options["config"] or ""
     try:
-        loaded = load_config(file) if file else LoadedConfig(default_config())
-        process = _Process(loaded.config, file, _has_console(options))
-        warnings = [*loaded.warnings, *process.check()]
+        loaded = load_config(file) if file else LoadedConfig(Config())
+        if options["check"]:
+            _check(loaded, file)
+        daemon = _TwistdGuerrilla(loaded.config, file, _has_console(options))
+        daemon.check()
     except ConfigError as error:
         raise SystemExit(str(error.in_file(file))) from None
-    if options["check"]:
-        for warning in warnings:
-            print(f"{file}: warning: {warning}")
-        print(f"{file}: OK")
-        raise SystemExit(0)
     for warning in loaded.warnings:
-        process.log.warn("{file}: {advice}", file=file, advice=warning)
-    return process
+        daemon.log.warn("{file}: {advice}", file=file, advice=warning)
+    return daemon
+
+
+def _check(loaded: LoadedConfig, file: str) -> NoReturn:
+    """Say on standard output that a configuration is good, and end. No log file is opened."""
+    name = file or "the default configuration"
+    for warning in (*loaded.warnings, *Guerrilla(loaded.config, observer=LogPublisher()).check()):
+        print(f"{name}: warning: {warning}")
+    print(f"{name}: OK")
+    raise SystemExit(0)
 
 
 def _has_console(options: Options) -> bool:

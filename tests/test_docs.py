@@ -67,12 +67,18 @@ class ReadmeTests(SynchronousTestCase):
 
     def test_every_processor_is_named(self) -> None:
         for name in BUILTIN:
-            self.assertIn(name, README.lower())
-            self.assertIn(f"**{name}**", CONFIGURATION.lower())
+            self.assertTrue(re.search(rf"(?im)^{name}  ", README), name)
+            self.assertTrue(re.search(rf"(?im)^\*\*{name}\*\* ", CONFIGURATION), name)
 
 
 class ConfigurationTests(SynchronousTestCase):
     def test_every_setting_is_described(self) -> None:
         for settings in SETTINGS:
             for name in settings.__struct_fields__:
-                self.assertIn(f"``{name}``", CONFIGURATION, settings.__name__)
+                self.assertTrue(f"``{name}``" in CONFIGURATION, f"{settings.__name__}.{name}")
+
+    def test_defaults_of_a_server(self) -> None:
+        defaults = ServerConfig()
+        for name in ("max_size", "timeout", "max_clients"):
+            described = CONFIGURATION.partition(f"``{name}``\n")[2].partition("\n\n")[0]
+            self.assertIn(str(getattr(defaults, name)), described)

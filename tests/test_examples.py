@@ -168,7 +168,7 @@ class FunkyLoggerTests(SynchronousTestCase):
         program = self.start("127.0.0.1:0")
         assert program.stdout is not None
         for line in program.stdout:
-            listening = re.search(r"listening on .*port=(\d+)", line)
+            listening = re.search(r"listening on .*:(\d+)", line)
             if listening:
                 break
         else:

@@ -32,6 +32,13 @@ class ObserverTests(SynchronousTestCase):
             self.assertEqual([line.split(" ")[4] for line in lines], LEVELS)
             self.assertTrue(lines[0].endswith(r"told as info by 'a\n{word}'"), lines[0])
 
+    def test_console_that_cannot_show_everything(self) -> None:
+        octets = io.BytesIO()
+        self.patch(sys, "stdout", io.TextIOWrapper(octets, encoding="ascii"))
+        log = Logger("guerrilla_tw", observer=make_observer(Config(log_file="stdout"), True))
+        log.info("subject {subject!r}", subject="\N{SNOWMAN}")
+        self.assertIn(rb"subject '\u2603'", octets.getvalue())
+
     def test_the_log_of_the_program(self) -> None:
         events: list[object] = []
         globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]

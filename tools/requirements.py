@@ -1,4 +1,5 @@
-"""Print what the package and all its extras need, one requirement a line, as setup.cfg says.
+"""
+Print what the package and all its extras need, one requirement a line, as setup.cfg says.
 
 ``pip install --requirement`` reads the result. Installing the package itself would leave a build
 directory behind, and an editable install hides the Twisted plugin.

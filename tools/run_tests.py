@@ -1,4 +1,5 @@
-"""Run all tests under coverage; the last line is ``N passed, N failed, N skipped``.
+"""
+Run all tests under coverage; the last line is ``N passed, N failed, N skipped``.
 
 The exit status is 0 only if something passed, nothing failed, and coverage is not below
 ``fail_under`` of setup.cfg.

@@ -36,6 +36,14 @@ class DefaultProcessor:
         return RECIPIENT_OK
 
 
+def _run(steps: tuple[Step, ...], envelope: Envelope, task: Task) -> Result | None:
+    for step in steps:
+        result = step(envelope, task)
+        if result is not None:
+            return result
+    return None
+
+
 @implementer(IProcessor)
 class _Steps:
     """Neighbouring steps, run one after the other on the reactor's thread."""
@@ -45,11 +53,8 @@ class _Steps:
         self.following = following
 
     def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
-        for step in self.steps:
-            result = step(envelope, task)
-            if result is not None:
-                return result
-        return self.following.process(envelope, task)
+        result = _run(self.steps, envelope, task)
+        return self.following.process(envelope, task) if result is None else result
 
 
 @implementer(IProcessor)
@@ -64,18 +69,11 @@ class _BlockingSteps:
         self.defer_to_worker = svc.defer_to_worker
 
     def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
-        work: Deferred[IResult | None] = self.defer_to_worker(self._run, envelope, task)
+        work: Deferred[Result | None] = self.defer_to_worker(_run, self.steps, envelope, task)
         return work.addCallback(self._go_on, envelope, task)
 
-    def _run(self, envelope: Envelope, task: Task) -> IResult | None:
-        for step in self.steps:
-            result = step(envelope, task)
-            if result is not None:
-                return result
-        return None
-
     def _go_on(
-        self, result: IResult | None, envelope: Envelope, task: Task
+        self, result: Result | None, envelope: Envelope, task: Task
     ) -> IResult | Deferred[IResult]:
         return self.following.process(envelope, task) if result is None else result
 
@@ -97,10 +95,7 @@ def process_with(svc: IBackendService, step: Step, *, nonblocking: bool = False)
             if isinstance(following, _Steps):
                 return _Steps((step, *following.steps), following.following)
             return _Steps((step,), following)
-        if (
-            isinstance(following, _BlockingSteps)
-            and following.defer_to_worker == svc.defer_to_worker
-        ):
+        if isinstance(following, _BlockingSteps):
             return _BlockingSteps((step, *following.steps), following.following, svc)
         return _BlockingSteps((step,), following, svc)
 

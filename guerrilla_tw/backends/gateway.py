@@ -36,11 +36,11 @@ from guerrilla_tw.config import (
 from guerrilla_tw.interfaces import IBackend, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 
-Waiting = Generator[Deferred[Any], Any, None]
+InlineCallbacks = Generator[Deferred[Any], Any, None]
 
 MAX_WORKERS = 1000
 # How long accepted work may take to end at shutdown, and then each shutdowner, in seconds.
-SHUTDOWN_TIMEOUT = 10.0
+WORK_TIMEOUT = 10.0
 
 
 class IReactor(IReactorTime, IReactorFromThreads):
@@ -133,7 +133,7 @@ class Gateway:
         return warnings
 
     @inlineCallbacks
-    def initialize(self, config: Mapping[str, object]) -> Waiting:
+    def initialize(self, config: Mapping[str, object]) -> InlineCallbacks:
         """
         See :meth:`.IBackend.initialize`.
 
@@ -175,7 +175,7 @@ class Gateway:
         return self.process(envelope.snapshot(), Task.VALIDATE_RCPT)
 
     @inlineCallbacks
-    def shutdown(self) -> Waiting:
+    def shutdown(self) -> InlineCallbacks:
         """See :meth:`.IBackend.shutdown`. Work that takes too long is counted and left."""
         if self.state not in (State.INITIALIZED, State.RUNNING):
             return
@@ -184,7 +184,7 @@ class Gateway:
         yield self._close()
 
     @inlineCallbacks
-    def reinitialize(self) -> Waiting:
+    def reinitialize(self) -> InlineCallbacks:
         """See :meth:`.IBackend.reinitialize`."""
         ran = self.state is State.RUNNING
         yield self.shutdown()
@@ -229,7 +229,7 @@ class Gateway:
         return _Lane(pool, conveyor, services)
 
     @inlineCallbacks
-    def _open(self, service: BackendService) -> Waiting:
+    def _open(self, service: BackendService) -> InlineCallbacks:
         for initializer in service.initializers:
             try:
                 yield maybeDeferred(initializer.initialize, self._config)
@@ -241,26 +241,26 @@ class Gateway:
         self._opened.append(service)
 
     @inlineCallbacks
-    def _drain(self, conveyor: Conveyor) -> Waiting:
+    def _drain(self, conveyor: Conveyor) -> InlineCallbacks:
         try:
-            yield conveyor.drain().addTimeout(SHUTDOWN_TIMEOUT, self._reactor)
+            yield conveyor.drain().addTimeout(WORK_TIMEOUT, self._reactor)
         except TimeoutError:
             self._log.error(
                 "shutdown: {count} envelopes not done after {timeout} seconds, left behind",
                 count=conveyor.unfinished(),
-                timeout=SHUTDOWN_TIMEOUT,
+                timeout=WORK_TIMEOUT,
             )
             conveyor.refuse_waiting()
 
     @inlineCallbacks
-    def _close(self) -> Waiting:
+    def _close(self) -> InlineCallbacks:
         """Undo what :meth:`initialize` did, the last first."""
         while self._opened:
             service = self._opened.pop()
             for shutdowner in reversed(service.shutdowners):
                 try:
                     closing = maybeDeferred(shutdowner.shutdown)
-                    yield closing.addTimeout(SHUTDOWN_TIMEOUT, self._reactor)
+                    yield closing.addTimeout(WORK_TIMEOUT, self._reactor)
                 except Exception:
                     service.log.failure("{name} did not shut down cleanly", name=service.name)
         for lane in self._lanes.values():

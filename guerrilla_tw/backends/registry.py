@@ -8,7 +8,7 @@ from twisted.plugin import IPlugin, getPlugins
 from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
-from guerrilla_tw.config import nearest
+from guerrilla_tw.config import did_you_mean
 from guerrilla_tw.interfaces import IBackendService, IProcessor, IProcessorPlugin
 
 Decorator = Callable[[IProcessor], IProcessor]
@@ -68,12 +68,11 @@ class Registry:
         if key in self._added:
             return self._added[key]
         if key in self._builtin:
-            return ProcessorPlugin(key, self._builtin[key]).load()
+            builtin: Constructor = namedAny(self._builtin[key])
+            return builtin
         plugins = {plugin.name.lower(): plugin for plugin in getPlugins(IProcessorPlugin)}
         if key in plugins:
             found: Constructor = plugins[key].load()
             return found
-        guess = nearest(key, [*self._added, *self._builtin, *plugins])
-        raise UnknownProcessor(
-            f"unknown processor {name!r}" + (f" (did you mean {guess}?)" if guess else "")
-        )
+        known = [*self._added, *self._builtin, *plugins]
+        raise UnknownProcessor(f"unknown processor {name!r}" + did_you_mean(key, known))

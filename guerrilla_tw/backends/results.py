@@ -36,6 +36,7 @@ class Result(msgspec.Struct, frozen=True):
         fit = _CODE.fullmatch(code) and _ENHANCED.fullmatch(self.enhanced)
         if not fit or code[0] != self.enhanced[0] or code == "421":
             raise ValueError(f"not a result: {self.code!r} {self.enhanced!r}")
+        # For the reply, and for whoever logs it.
         if _UNPRINTABLE.search(self.text) or len(self.text) > _LONGEST_TEXT:
             cleaned = _UNPRINTABLE.sub("?", self.text)[:_LONGEST_TEXT]
             msgspec.structs.force_setattr(self, "text", cleaned)
@@ -55,7 +56,6 @@ QUOTA_EXCEEDED = Result(452, "4.2.2", "mailbox full, try again later")
 
 # A store that is away, busy, slow or broken may be back when the client tries again.
 STORE_UNAVAILABLE = Result(451, "4.3.0", "storage not available, try again later")
-STORE_TOO_BUSY = Result(451, "4.3.0", "storage too busy, try again later")
 TOO_LARGE_FOR_STORE = Result(552, "5.3.4", "message too large for the storage")
 
 # What the Gateway itself answers.

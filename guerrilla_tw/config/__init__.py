@@ -18,9 +18,10 @@ from guerrilla_tw.config.old_settings import rename_old_settings
 from guerrilla_tw.config.server import ServerConfig, TLSConfig
 from guerrilla_tw.config.settings import (
     ConfigError,
+    check_host_name,
     convert,
     convert_settings,
-    nearest,
+    did_you_mean,
     set_default,
     setting_names,
     unknown_setting,
@@ -35,10 +36,10 @@ __all__ = [
     "LoadedConfig",
     "ServerConfig",
     "TLSConfig",
+    "check_host_name",
     "convert_settings",
-    "default_config",
+    "did_you_mean",
     "load_config",
-    "nearest",
     "parse_config",
     "parse_duration",
     "setting_names",
@@ -63,6 +64,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """
     The whole configuration. The settings are go-guerrilla's; what is empty means the default.
 
+    ``Config()`` is what runs without a file: a server on 127.0.0.1:2525 and an embedded store.
+
     :param log_file: a path, ``stderr``, ``stdout`` or ``off``.
     :param log_level: one of :data:`LOG_LEVELS`, in any case.
     :param allowed_hosts: hosts whose mail is taken; by default this host's name.
@@ -84,8 +87,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         set_default(self, "log_file", "stderr")
         set_default(self, "log_level", "info")
         set_default(self, "allowed_hosts", (socket.gethostname(),))
-        if not self.servers:
-            msgspec.structs.force_setattr(self, "servers", (ServerConfig(is_enabled=True),))
+        set_default(self, "servers", (ServerConfig(is_enabled=True),))
         for name in ("log_file", "pid_file"):
             if not getattr(self, name).isprintable():
                 raise ConfigError("holds a control character", name)
@@ -126,13 +128,6 @@ class LoadedConfig(msgspec.Struct, frozen=True):
 
     config: Config
     warnings: tuple[str, ...] = ()
-
-
-def default_config() -> Config:
-    """
-    Make the configuration for nobody's file: a server on 127.0.0.1:2525 and an embedded store.
-    """
-    return Config()
 
 
 def parse_config(text: bytes, name: str) -> LoadedConfig:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from typing import Final
 
 import msgspec
 
 from guerrilla_tw.config.listen import parse_interface
-from guerrilla_tw.config.settings import ConfigError, set_default
+from guerrilla_tw.config.settings import ConfigError, check_host_name, set_default
 
 # Setting of a server: what 0 means, and the highest value.
 _NUMBERS: Final = {
@@ -17,7 +16,6 @@ _NUMBERS: Final = {
     "timeout": (30, 24 * 60 * 60),
     "max_clients": (100, 1_000_000),
 }
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[A-Za-z0-9.:]{1,64}\]")
 
 
 class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +50,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     is_enabled: bool = False
     host_name: str = ""
     listen_interface: str = ""
+    # 0: the default in _NUMBERS.
     max_size: int = 0
     timeout: int = 0
     max_clients: int = 0
@@ -66,8 +65,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"is not from 1 to {limit}, or 0 for the default", name)
             set_default(self, name, default)
         set_default(self, "host_name", socket.gethostname())
-        if not _HOST_NAME.fullmatch(self.host_name):
-            raise ConfigError("is not a host name", "host_name")
+        check_host_name(self, "host_name")
         set_default(self, "listen_interface", "127.0.0.1:2525")
         try:
             parse_interface(self.listen_interface)

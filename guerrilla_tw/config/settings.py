@@ -22,6 +22,8 @@ _WORDS: Final = {
     "object": "an object",
     "str": "a string",
 }
+# A domain or an address literal, or empty.
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,253}|\[[A-Za-z0-9.:]{1,64}\]")
 _LONGEST_PART: Final = 200
 _LONGEST_NAME: Final = 64
 
@@ -126,6 +128,18 @@ def set_default(settings: msgspec.Struct, name: str, default: object) -> None:
         msgspec.structs.force_setattr(settings, name, default)
 
 
+def check_host_name(settings: msgspec.Struct, name: str) -> None:
+    """
+    Refuse a setting that is neither empty nor fit for a host name in a header or a reply.
+
+    :param settings: a ``msgspec.Struct``.
+    :param name: the setting.
+    :raises ConfigError: it is a name with odd characters, or no name.
+    """
+    if not _HOST_NAME.fullmatch(getattr(settings, name)):
+        raise ConfigError("is not a host name", name)
+
+
 def setting_names(config_type: type[Any]) -> frozenset[str]:
     """
     Name the settings that a type holds.
@@ -145,23 +159,21 @@ def convert_settings(settings: Mapping[str, object], config_type: type[T]) -> T:
         a :class:`.Duration` is read from a Go duration string, or taken as it is.
     :raises ConfigError: a setting is missing or wrong; its path is ``backend_config.<name>``.
     """
-    known = setting_names(config_type)
-    picked = {name: value for name, value in settings.items() if name in known}
-    return convert(picked, config_type, "backend_config")
+    return convert(settings, config_type, "backend_config")
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
-    Find the name that somebody probably meant.
+    Guess which name somebody meant.
 
     :param name: what he wrote.
     :param known: the names that there are.
-    :returns: the one most like it, or None if none is much like it.
+    :returns: the guess as the end of a sentence; empty if none is much like it.
     """
     if len(name) > _LONGEST_NAME:
-        return None
+        return ""
     close = difflib.get_close_matches(name.lower(), sorted(known), n=1)
-    return close[0] if close else None
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def unknown_setting(path: str, name: str, known: Iterable[str]) -> ConfigError:
@@ -172,9 +184,7 @@ def unknown_setting(path: str, name: str, known: Iterable[str]) -> ConfigError:
     :param name: the setting's name as written.
     :param known: the names that there are.
     """
-    close = nearest(name, known)
-    hint = f" (did you mean {close}?)" if close else ""
-    return ConfigError(f"unknown setting{hint}", name).below(path)
+    return ConfigError("unknown setting" + did_you_mean(name, known), name).below(path)
 
 
 def unknown_settings(settings: Mapping[str, object], known: Iterable[str]) -> list[str]:

@@ -54,7 +54,8 @@ class AddressError(ValueError):
 
 # It never refers to itself, so the garbage collector need not look at it.
 class Address(msgspec.Struct, frozen=True, gc=False):
-    """The address of a sender or a recipient.
+    """
+    The address of a sender or a recipient.
 
     ``str()`` gives the mailbox as it stands between the angle brackets of a valid path.
 
@@ -76,21 +77,25 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     display_name: str = ""
     null_path: bool = False
 
+    @property
+    def domain(self) -> str:
+        """What stands behind the ``@`` in a path; an address literal in its brackets."""
+        if isinstance(self.ip, IPv6Address):
+            return f"[IPv6:{self.ip}]"
+        return self.host if self.ip is None else f"[{self.ip}]"
+
     def __str__(self) -> str:
         if not self.user and not self.host:
             return ""
         user = self.user
         if not _IS_DOT_STRING(user):
             user = '"' + _NEEDS_QUOTED_PAIR.sub(r"\\\1", user) + '"'
-        if isinstance(self.ip, IPv6Address):
-            return f"{user}@[IPv6:{self.ip}]"
-        if self.ip is not None:
-            return f"{user}@[{self.ip}]"
-        return f"{user}@{self.host}" if self.host else user
+        return f"{user}@{self.domain}" if self.host else user
 
 
 def parse_reverse_path(text: bytes) -> tuple[Address, bytes]:
-    """Parse what follows ``MAIL FROM:`` (RFC 5321 section 4.1.2).
+    """
+    Parse what follows ``MAIL FROM:`` (RFC 5321 section 4.1.2).
 
     Blanks before the path and a mailbox without angle brackets are tolerated. A source route is
     parsed and dropped.
@@ -110,7 +115,8 @@ def parse_reverse_path(text: bytes) -> tuple[Address, bytes]:
 
 
 def parse_forward_path(text: bytes) -> tuple[Address, bytes]:
-    """Parse what follows ``RCPT TO:`` (RFC 5321 section 4.1.2).
+    """
+    Parse what follows ``RCPT TO:`` (RFC 5321 section 4.1.2).
 
     As :func:`parse_reverse_path`, but it admits ``<postmaster>`` without a host, in any case, and
     not the null path.
@@ -129,7 +135,8 @@ def parse_forward_path(text: bytes) -> tuple[Address, bytes]:
 
 
 def parse_mailbox(text: str) -> Address | None:
-    """Find the first mailbox of a header value such as that of To, Reply-To or Sender.
+    """
+    Find the first mailbox of a header value such as that of To, Reply-To or Sender.
 
     :param text: the value with its encoded words as they came (:meth:`Headers.get_raw`): an
         encoded word may hide a comma or an ``@``, so it is decoded after parsing (RFC 2047

@@ -11,7 +11,8 @@ from guerrilla_tw.mail.headers import Headers, header_block
 
 
 class Body:
-    """The octets of one message: written piece by piece, then read any number of times.
+    """
+    The octets of one message: written piece by piece, then read any number of times.
 
     A message that comes as one piece is kept as that object, without a copy.
     """
@@ -25,7 +26,8 @@ class Body:
         self._size = 0
 
     def write(self, piece: bytes) -> None:
-        """Append a piece of the message.
+        """
+        Append a piece of the message.
 
         :param piece: the next octets, dot-unstuffed.
         """
@@ -56,12 +58,13 @@ class Body:
 
 
 class Envelope:
-    """One message and what is known of it. It is new for each transaction.
+    """
+    One message and what is known of it. It is new for each transaction.
 
     The fields are those of go-guerrilla's ``mail.Envelope``.
 
     :param remote_ip: the IP address of the client.
-    :param helo: what the client called itself in HELO or EHLO, uncleaned.
+    :param helo: what the client called itself in HELO or EHLO; the front lets few characters pass.
     :param tls: True if the message came over TLS.
     :param esmtp: True if the client said EHLO.
 
@@ -167,7 +170,8 @@ class Envelope:
         self.subject = self.header.get("Subject") or ""
 
     def snapshot(self) -> Envelope:
-        """Copy the envelope for the check of its last recipient.
+        """
+        Copy the envelope for the check of its last recipient.
 
         :returns: an envelope of the same queue id, with recipients, values and hashes of its own
             and an empty body: a later RCPT does not change it.

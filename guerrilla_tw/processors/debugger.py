@@ -12,6 +12,9 @@ from guerrilla_tw.config import ConfigError
 from guerrilla_tw.interfaces import IBackendService, Task
 from guerrilla_tw.mail.envelope import Envelope
 
+# In characters: a subject may be as long as a message.
+_LONGEST_SUBJECT = 255
+
 
 class DebuggerConfig(msgspec.Struct, frozen=True):
     """
@@ -44,7 +47,7 @@ def debugger(svc: IBackendService) -> Decorator:
                 mail_from=str(envelope.mail_from),
                 rcpt_to=[str(recipient) for recipient in envelope.rcpt_to],
                 size=envelope.size,
-                subject=envelope.subject,
+                subject=envelope.subject[:_LONGEST_SUBJECT],
             )
         if config.sleep_seconds:
             time.sleep(config.sleep_seconds)

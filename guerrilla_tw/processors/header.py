@@ -11,12 +11,11 @@ import msgspec
 
 from guerrilla_tw.backends.chain import process_with
 from guerrilla_tw.backends.registry import Decorator
-from guerrilla_tw.config import ConfigError
+from guerrilla_tw.config import check_host_name
 from guerrilla_tw.interfaces import IBackendService, Task
 from guerrilla_tw.mail.envelope import Envelope
 
 # What a client calls itself goes into a comment and must not end it, or the line.
-_HOST_NAME = re.compile(r"[A-Za-z0-9._-]{0,253}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 
 
@@ -31,8 +30,7 @@ class HeaderConfig(msgspec.Struct, frozen=True):
     primary_mail_host: str = ""
 
     def __post_init__(self) -> None:
-        if not _HOST_NAME.fullmatch(self.primary_mail_host):
-            raise ConfigError("is not a host name", "primary_mail_host")
+        check_host_name(self, "primary_mail_host")
 
 
 def header(svc: IBackendService) -> Decorator:
@@ -56,14 +54,13 @@ def _delivery_header(envelope: Envelope, primary_host: str) -> str:
     recipient = envelope.rcpt_to[0]
     if primary_host:
         recipient = msgspec.structs.replace(recipient, host=primary_host, ip=None)
-    host = str(recipient).rpartition("@")[2]
     helo = _UNSAFE.sub("?", envelope.helo)
     message_id = envelope.hashes[0] if envelope.hashes else envelope.queued_id
     protocol = ("ESMTP" if envelope.esmtp else "SMTP") + ("S" if envelope.tls else "")
     return (
         f"Delivered-To: {recipient}\r\n"
         f"Received: from {helo} ({helo}{_literal(envelope.remote_ip)})\r\n"
-        f"\tby {host} with {protocol} id {message_id}@{host};\r\n"
+        f"\tby {recipient.domain} with {protocol} id {message_id}@{recipient.domain};\r\n"
         f"\t{_date(int(time.time()))}\r\n"
     )
 

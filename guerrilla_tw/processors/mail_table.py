@@ -18,7 +18,7 @@ from sqlalchemy import (
     Table,
 )
 
-from guerrilla_tw.mail.address import Address, parse_mailbox
+from guerrilla_tw.mail.address import parse_mailbox
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors.compressor import COMPRESSED, CompressedMessage
 
@@ -85,27 +85,22 @@ def mail_rows(envelope: Envelope, primary_mail_host: str) -> list[dict[str, Any]
         "reply_to": _mailbox(envelope, "Reply-To"),
         "sender": _mailbox(envelope, "Sender"),
     }
+    to = _mailbox(envelope, "To")
+    message_id = _trim((envelope.header.get_raw("Message-Id") or "").strip().strip("<>"))
     hashes = envelope.hashes or [""] * len(envelope.rcpt_to)
     return [
         in_common
         | {
-            "to": _mailbox(envelope, "To") or _trim(str(recipient)),
+            "to": to or _trim(str(recipient)),
             "recipient": _trim(str(recipient)),
             "hash": message_hash,
-            "message_id": _message_id(envelope, message_hash, recipient, primary_mail_host),
+            "message_id": message_id
+            or _trim(
+                f"{message_hash or envelope.queued_id}@{primary_mail_host or recipient.domain}"
+            ),
         }
         for recipient, message_hash in zip(envelope.rcpt_to, hashes, strict=True)
     ]
-
-
-def _message_id(
-    envelope: Envelope, message_hash: str, recipient: Address, primary_mail_host: str
-) -> str:
-    given = envelope.header.get("Message-Id")
-    if given:
-        return _trim(given.strip().removeprefix("<").removesuffix(">"))
-    host = primary_mail_host or recipient.host
-    return _trim(f"{message_hash or envelope.queued_id}.{recipient.user}@{host}")
 
 
 def _trim(text: str) -> str:

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from guerrilla_tw.backends.chain import process_with
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE, Result
-from guerrilla_tw.config import ConfigError
+from guerrilla_tw.config import ConfigError, check_host_name
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IShutdowner, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors.mail_table import mail_rows, mail_table
@@ -41,12 +41,13 @@ class SqlConfig(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.sql_driver != "sqlite3":
-            raise ConfigError("is none of sqlite3", "sql_driver")
+            raise ConfigError("only sqlite3 is supported yet", "sql_driver")
         # What is in memory only is not stored.
         if self.sql_dsn in ("", ":memory:") or "\0" in self.sql_dsn:
             raise ConfigError("is not the path of a file", "sql_dsn")
         if not _TABLE_NAME.fullmatch(self.mail_table):
             raise ConfigError("is not a table's name", "mail_table")
+        check_host_name(self, "primary_mail_host")
 
 
 class StoreError(Exception):
@@ -112,6 +113,11 @@ class SqlStore:
             return self._refuse(envelope, error, STORE_UNAVAILABLE)
         if envelope.hashes:
             envelope.stored_as = envelope.hashes[0]
+            self._svc.log.debug(
+                "{queued_id}: stored as {stored_as}",
+                queued_id=envelope.queued_id,
+                stored_as=envelope.stored_as,
+            )
         return None
 
     def _refuse(self, envelope: Envelope, error: SQLAlchemyError, result: Result) -> Result:

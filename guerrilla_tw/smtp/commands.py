@@ -38,7 +38,13 @@ class CommandError(Exception):
 def split_command(line: bytes) -> tuple[bytes, bytes]:
     """:returns: the verb in upper case, and what follows it, without blanks around."""
     verb, _, argument = line.partition(b" ")
-    return verb.strip().upper(), argument.strip(b" \t")
+    return verb.strip(b"\t").upper(), argument.strip(b" \t")
+
+
+def refuse_argument(argument: bytes) -> None:
+    """:raises CommandError: there is an argument, where RFC 5321 section 4.1.1 has none."""
+    if argument:
+        raise CommandError(replies.NEEDS_NO_PARAMETER)
 
 
 def parse_host_name(argument: bytes) -> str:
@@ -104,7 +110,9 @@ def parse_rcpt(argument: bytes) -> Address:
 
 def _parse_parameters(rest: bytes) -> tuple[tuple[str, str | None], ...]:
     params: list[tuple[str, str | None]] = []
-    for word in rest.split():
+    for word in rest.split(b" "):
+        if not word:
+            continue
         match = _PARAMETER.fullmatch(word)
         if match is None:
             raise CommandError(replies.reply(501, "5.5.4 malformed parameter"))

@@ -1,4 +1,4 @@
-"""One client: the state of its session and the order of the replies, nothing else."""
+"""One session: its commands, and the state that they change."""
 
 from __future__ import annotations
 
@@ -6,18 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IPushProducer,
-    ITCPTransport,
-)
-from twisted.mail.smtp import ESMTP
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from guerrilla_tw.interfaces import IResult, Task
+from guerrilla_tw.interfaces import Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.smtp import replies
 from guerrilla_tw.smtp.commands import (
@@ -25,206 +15,75 @@ from guerrilla_tw.smtp.commands import (
     parse_host_name,
     parse_mail,
     parse_rcpt,
+    refuse_argument,
     split_command,
 )
-from guerrilla_tw.smtp.framing import BadLine, DataReader, LineBuffer, LineTooLong
+from guerrilla_tw.smtp.connection import SMTPConnection
+from guerrilla_tw.smtp.framing import DataReader
 
 if TYPE_CHECKING:
     from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 
-MAX_LINE = 2048
 # RFC 5321 section 4.5.3.1.8: at least 100.
 MAX_RECIPIENTS = 100
-# How long a client may take to read our last words, in seconds.
-CLOSING_TIMEOUT = 5.0
+# Commands that exist, so that 500 would be wrong.
+_NOT_IMPLEMENTED = frozenset(
+    [b"AUTH", b"BDAT", b"ETRN", b"EXPN", b"SAML", b"SEND", b"SOML", b"STARTTLS", b"TURN"]
+)
 
 
-class _ITransport(ITCPTransport, IConsumer, IPushProducer):
-    """What Twisted's connections are; it has no one name for it."""
-
-
-@implementer(IPushProducer)
-class GuerrillaESMTP(ESMTP):
+class GuerrillaESMTP(SMTPConnection):
     """
     An ESMTP session.
 
-    Twisted's class gives the timer and its place in the family. Everything that touches bytes,
-    replies or state is replaced: input is cut by :mod:`guerrilla_tw.smtp.framing`, commands wait
-    while an answer of the backend is pending, and replies to pipelined commands leave together.
-    The IMessageDelivery hooks and AUTH of the parent are switched off: no verb leads there.
-
-    To its transport it is the producer of replies: a client that does not read them is not read.
+    Verbs are looked up in a table: what is not in it cannot be reached by a client, whatever
+    Twisted's class offers. So its IMessageDelivery hooks and AUTH are switched off.
 
     :param factory: gives the settings, the backend, the clock.
     :param remote_ip: the client's address; empty if it has none.
     """
 
-    transport: _ITransport
-    factory: GuerrillaESMTPFactory
-
     def __init__(self, factory: GuerrillaESMTPFactory, remote_ip: str) -> None:
-        super().__init__()
-        self.factory = factory
+        super().__init__(factory)
         self.remote_ip = remote_ip
-        self._lines = LineBuffer(MAX_LINE)
         self._helo = ""
         self._extended = False
         # The transaction: None until MAIL, then handed over whole to the backend.
         self._envelope: Envelope | None = None
-        self._reader: DataReader | None = None
-        # The backend's answer that everything else has to wait for.
-        self._pending: Deferred[IResult] | None = None
-        self._replies: list[bytes] = []
-        self._advancing = False
-        self._reading = True
-        self._congested = False
-        self._closing = False
 
-    # The life of the connection
-
-    def connectionMade(self) -> None:
-        """Greet the client."""
-        self.factory.clients.add(self)
-        self.transport.registerProducer(self, True)
-        self.setTimeout(self.factory.timeout)
-        self.transport.write(self.factory.greeting)
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        """Forget the client; an envelope that still waits for a worker is taken back."""
-        self._closing = True
-        self.setTimeout(None)
-        self.factory.client_lost(self)
-        self._envelope = self._reader = None
-        if self._pending is not None:
-            self._pending.cancel()
-
-    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
-        """For TimeoutMixin: the factory's clock, not the global one."""
-        return self.factory.clock.callLater(period, func)
-
-    def timeoutConnection(self) -> None:
-        """The client was silent for too long, unless it is waiting for us."""
-        if self._closing:
-            self.transport.abortConnection()
-        elif self._pending is not None:
-            self.setTimeout(self.factory.timeout)
-        else:
-            self._replies.append(replies.IDLE_TOO_LONG)
-            self.close()
-
-    def shut_down(self) -> None:
-        """The factory shuts down: say goodbye, once the command in hand is done."""
-        self._advance()
-
-    def close(self) -> None:
-        """Send what is left to say, read no more, close."""
-        self._closing = True
-        self._flush()
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-        self.setTimeout(CLOSING_TIMEOUT)
-
-    # Producing replies
-
-    def pauseProducing(self) -> None:
-        """The client does not read: stop listening to it."""
-        self._congested = True
-        self._stop_reading()
-
-    def resumeProducing(self) -> None:
-        """The client has read."""
-        self._congested = False
-        self._advance()
-
-    def stopProducing(self) -> None:
-        """The connection is gone; connectionLost follows."""
-
-    def _flush(self) -> None:
-        if self._replies:
-            self.transport.write(b"".join(self._replies))
-            self._replies.clear()
-
-    def _stop_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self.transport.pauseProducing()
-
-    # Taking in bytes
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take what came; while an answer is pending, keep it and read no more."""
-        if self._closing:
-            return
-        self.resetTimeout()
-        self._lines.feed(data)
-        if self._pending is not None or self._congested:
-            self._stop_reading()
-        else:
-            self._advance()
-
-    def _advance(self) -> None:
-        """Do all that can be done with what is buffered, then send the replies."""
-        if self._advancing:
-            return
-        self._advancing = True
-        while not (self._pending or self._congested or self._closing):
-            if self._reader is not None:
-                if not self._read_data(self._reader):
-                    break
-            elif self.factory.shutting_down:
-                self._replies.append(replies.SHUTTING_DOWN)
-                self.close()
-            elif not self._read_command():
-                break
-        self._advancing = False
-        if self._closing:
-            return
-        self._flush()
-        if not self._reading and not (self._pending or self._congested):
-            self._reading = True
-            self.transport.resumeProducing()
-
-    def _read_command(self) -> bool:
-        """:returns: whether there was a whole line."""
+    def command_received(self, line: bytes) -> None:
+        """Carry out a command, or refuse it."""
+        verb, argument = split_command(line)
+        command = self._commands.get(verb)
         try:
-            line = self._lines.line()
-            if line is None:
-                return False
-            verb, argument = split_command(line)
-            command = self._commands.get(verb)
-            if command is None:
-                raise CommandError(
-                    replies.NOT_IMPLEMENTED if verb in _KNOWN_ELSEWHERE else replies.UNKNOWN_COMMAND
-                )
-            command(self, argument)
+            if command is not None:
+                command(self, argument)
+            elif verb in _NOT_IMPLEMENTED:
+                self.reply(replies.NOT_IMPLEMENTED)
+            else:
+                self.reply(replies.UNKNOWN_COMMAND)
         except CommandError as error:
-            self._replies.append(error.reply)
-        except LineTooLong:
-            self._replies.append(replies.LINE_TOO_LONG)
-        except BadLine:
-            self._replies.append(replies.BAD_LINE)
-        return True
+            self.reply(error.reply)
 
-    def _read_data(self, reader: DataReader) -> bool:
-        """:returns: whether the message is complete."""
-        rest = reader.feed(self._lines.take())
-        if rest is None:
-            return False
-        self._lines.feed(rest)
-        self._end_data(reader)
-        return True
-
-    # Commands
+    def data_ended(self, reader: DataReader) -> None:
+        """Hand the message over. The transaction is over, whatever comes of it."""
+        envelope, self._envelope = self._envelope, None
+        if reader.too_large:
+            self.reply(replies.TOO_LARGE)
+        elif reader.bare_newline:
+            self.reply(replies.BARE_NEWLINE)
+        else:
+            self.ask(self.reply, self.factory.backend.process, envelope, Task.SAVE_MAIL)
 
     def do_HELO(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.1, old form."""
         self._hello(argument, extended=False)
-        self._replies.append(self.factory.hello)
+        self.reply(self.factory.hello)
 
     def do_EHLO(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.1."""
         self._hello(argument, extended=True)
-        self._replies.append(self.factory.extended_hello)
+        self.reply(self.factory.extended_hello)
 
     def _hello(self, argument: bytes, extended: bool) -> None:
         self._helo = parse_host_name(argument)
@@ -238,10 +97,9 @@ class GuerrillaESMTP(ESMTP):
         if self._envelope is not None:
             raise CommandError(replies.NESTED_MAIL)
         mail_from = parse_mail(argument, self.factory.max_size)
-        envelope = Envelope(self.remote_ip, self._helo, esmtp=self._extended)
-        envelope.mail_from = mail_from
-        self._envelope = envelope
-        self._replies.append(replies.SENDER_OK)
+        self._envelope = Envelope(self.remote_ip, self._helo, esmtp=self._extended)
+        self._envelope.mail_from = mail_from
+        self.reply(replies.SENDER_OK)
 
     def do_RCPT(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.3."""
@@ -256,64 +114,48 @@ class GuerrillaESMTP(ESMTP):
         elif not self.factory.allowed_hosts.allows(address):
             raise CommandError(replies.NOT_OUR_HOST)
         envelope.rcpt_to.append(address)
-        self._ask(self._recipient_checked, self.factory.backend.validate_rcpt, envelope)
+        self.ask(self._recipient_checked, self.factory.backend.validate_rcpt, envelope)
 
     def _recipient_checked(self, reply: bytes) -> None:
-        assert self._envelope is not None
         if not replies.accepts(reply):
+            assert self._envelope is not None
             self._envelope.rcpt_to.pop()
-        self._replies.append(reply)
+        self.reply(reply)
 
     def do_DATA(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.4."""
-        envelope = self._envelope
-        if argument:
-            raise CommandError(replies.NEEDS_NO_PARAMETER)
-        if envelope is None:
+        refuse_argument(argument)
+        if self._envelope is None:
             raise CommandError(replies.NO_MAIL)
-        if not envelope.rcpt_to:
+        if not self._envelope.rcpt_to:
             raise CommandError(replies.NO_RECIPIENTS)
-        self._reader = DataReader(envelope.body, self.factory.max_size)
-        self._replies.append(replies.START_DATA)
-
-    def _end_data(self, reader: DataReader) -> None:
-        envelope = self._envelope
-        assert envelope is not None
-        # The transaction is over whatever comes of it, and the envelope is the backend's.
-        self._envelope = self._reader = None
-        if reader.too_large:
-            self._replies.append(replies.TOO_LARGE)
-        elif reader.bare_newline:
-            self._replies.append(replies.BARE_NEWLINE)
-        else:
-            self._ask(self._saved, self.factory.backend.process, envelope, Task.SAVE_MAIL)
-
-    def _saved(self, reply: bytes) -> None:
-        self._replies.append(reply)
+        self.read_data(DataReader(self._envelope.body, self.factory.max_size))
+        self.reply(replies.START_DATA)
 
     def do_RSET(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.5."""
+        refuse_argument(argument)
         self._envelope = None
-        self._replies.append(replies.OK)
+        self.reply(replies.OK)
 
     def do_NOOP(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.9."""
-        self._replies.append(replies.OK)
+        self.reply(replies.OK)
 
     def do_VRFY(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.6, without telling who has a mailbox here."""
-        self._replies.append(replies.CANNOT_VERIFY)
+        self.reply(replies.CANNOT_VERIFY)
 
     def do_HELP(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.8."""
-        self._replies.append(_HELP)
+        self.reply(self._help)
 
     def do_QUIT(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.10."""
-        self._replies.append(replies.GOODBYE)
+        refuse_argument(argument)
+        self.reply(replies.GOODBYE)
         self.close()
 
-    # What is not in here is not reachable by a client, whatever the parent class offers.
     _commands: ClassVar[Mapping[bytes, Callable[[GuerrillaESMTP, bytes], None]]] = {
         b"HELO": do_HELO,
         b"EHLO": do_EHLO,
@@ -326,47 +168,4 @@ class GuerrillaESMTP(ESMTP):
         b"HELP": do_HELP,
         b"QUIT": do_QUIT,
     }
-
-    # The backend's answers
-
-    def _ask(
-        self,
-        then: Callable[[bytes], None],
-        question: Callable[..., IResult | Deferred[IResult]],
-        *args: object,
-    ) -> None:
-        """
-        Ask the backend; nothing else is done before it answers.
-
-        :param then: is given the answer as a reply.
-        """
-        try:
-            answer = question(*args)
-        except Exception:
-            self._failed(Failure())
-            then(replies.LOCAL_ERROR)
-            return
-        if isinstance(answer, Deferred):
-            self._pending = answer
-            answer.addErrback(self._failed).addCallback(self._answered, then)
-        else:
-            then(replies.from_result(answer))
-
-    def _failed(self, failure: Failure) -> None:
-        """A backend is not to fail, but this may be somebody's own."""
-        if not (self._closing and failure.check(CancelledError)):
-            self.factory.log.failure("the backend failed", failure)
-
-    def _answered(self, result: IResult | None, then: Callable[[bytes], None]) -> None:
-        self._pending = None
-        if self._closing:
-            return
-        self.resetTimeout()
-        then(replies.LOCAL_ERROR if result is None else replies.from_result(result))
-        self._advance()
-
-
-_KNOWN_ELSEWHERE = frozenset(
-    [b"AUTH", b"BDAT", b"ETRN", b"EXPN", b"SAML", b"SEND", b"SOML", b"STARTTLS", b"TURN"]
-)
-_HELP = replies.reply(214, "2.0.0 commands: HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT")
+    _help = replies.help_with(_commands)

@@ -11,6 +11,7 @@ from twisted.mail.smtp import SMTPFactory
 from guerrilla_tw.config import ServerConfig
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp.connection import SMTPConnection
 from guerrilla_tw.smtp.esmtp import GuerrillaESMTP
 from guerrilla_tw.smtp.hosts import AllowedHosts
 
@@ -63,17 +64,8 @@ class GuerrillaESMTPFactory(SMTPFactory):
         self.log = log
         self.greeting = replies.greeting(config.host_name)
         self.hello = replies.hello(config.host_name)
-        self.extended_hello = replies.hello(
-            config.host_name,
-            (
-                f"SIZE {config.max_size}",
-                "PIPELINING",
-                "8BITMIME",
-                "ENHANCEDSTATUSCODES",
-                "HELP",
-            ),
-        )
-        self.clients: set[GuerrillaESMTP] = set()
+        self.extended_hello = replies.extended_hello(config.host_name, config.max_size)
+        self.clients: set[SMTPConnection] = set()
         self.shutting_down = False
         self._emptied: Deferred[None] | None = None
 
@@ -90,7 +82,7 @@ class GuerrillaESMTPFactory(SMTPFactory):
             return _TurnedAway(replies.TOO_MANY_CLIENTS)
         return GuerrillaESMTP(self, getattr(addr, "host", ""))
 
-    def client_lost(self, client: GuerrillaESMTP) -> None:
+    def client_lost(self, client: SMTPConnection) -> None:
         """A session has ended."""
         self.clients.discard(client)
         if self._emptied is not None and not self.clients:

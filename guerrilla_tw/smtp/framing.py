@@ -55,31 +55,37 @@ class LineBuffer:
         """
         :returns: the next line without its end, or None if there is no whole line yet.
         :raises LineTooLong: once for each such line, as soon as it is known.
-        :raises BadLine: the line is used up.
+        :raises BadLine: once for each such line; what is left of it will be skipped.
         """
-        while True:
-            end = self._data.find(b"\n", self._at)
-            if end < 0:
-                self._unfinished()
+        if self._skipping and not self._skip():
+            return None
+        end = self._data.find(b"\n", self._at)
+        if end < 0:
+            if len(self._data) - self._at < self._limit:
                 return None
-            line = self._data[self._at : end]
-            self._at = end + 1
-            if self._skipping:
-                self._skipping = False
-                continue
-            if len(line) >= self._limit:
-                raise LineTooLong
-            if line[-1:] != b"\r" or b"\r" in line[:-1] or b"\0" in line:
-                raise BadLine
-            return line[:-1]
-
-    def _unfinished(self) -> None:
-        if self._skipping:
-            self.take()
-        elif len(self._data) - self._at >= self._limit:
             self._skipping = True
-            self.take()
+            self._skip()
             raise LineTooLong
+        line = self._data[self._at : end]
+        self._at = end + 1
+        # What follows a bare LF is still the same line, and not a command of its own.
+        self._skipping = line[-1:] != b"\r"
+        if len(line) >= self._limit:
+            raise LineTooLong
+        if self._skipping or b"\r" in line[:-1] or b"\0" in line:
+            raise BadLine
+        return line[:-1]
+
+    def _skip(self) -> bool:
+        """:returns: whether the line that is skipped has come to its end."""
+        end = self._data.find(_CRLF, self._at)
+        if end < 0:
+            self._data = b"\r" if self._data.endswith(b"\r") else b""
+            self._at = 0
+            return False
+        self._at = end + len(_CRLF)
+        self._skipping = False
+        return True
 
 
 class Sink(Protocol):

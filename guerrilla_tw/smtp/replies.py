@@ -8,7 +8,7 @@ processor wrote can become a second line.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from guerrilla_tw.interfaces import IResult
 
@@ -44,13 +44,29 @@ def accepts(line: bytes) -> bool:
 
 
 def greeting(host_name: str) -> bytes:
-    """:param host_name: of the server. :returns: the reply to a new connection."""
+    """:returns: the reply to a new connection."""
     return reply(220, f"{host_name} ESMTP ready")
 
 
-def hello(host_name: str, extensions: Sequence[str] = ()) -> bytes:
-    """:param extensions: as EHLO lists them. :returns: the reply to HELO or EHLO."""
+def hello(host_name: str) -> bytes:
+    """:returns: the reply to HELO."""
+    return reply(250, host_name)
+
+
+def extended_hello(host_name: str, max_size: int) -> bytes:
+    """
+    Say what the server can do.
+
+    :param max_size: octets of a message at most.
+    :returns: the reply to EHLO.
+    """
+    extensions = (f"SIZE {max_size}", "PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "HELP")
     return reply(250, host_name, *extensions)
+
+
+def help_with(verbs: Iterable[bytes]) -> bytes:
+    """:returns: the reply to HELP."""
+    return reply(214, "2.0.0 commands: " + b" ".join(verbs).decode("ascii"))
 
 
 OK = reply(250, "2.0.0 OK")

@@ -148,18 +148,6 @@ class Steps(ChainTestCase):
         self.assertEqual(self.called, ["a", "b"])
         self.assertEqual(self.successResultOf(answer), queued(self.envelope.queued_id))
 
-    def test_blocking_steps_of_different_pools_stay_in_their_own(self) -> None:
-        other = SteppedPool(FakeReactor(), 1, "validate_process")
-        foreign = BackendService("foreign", {}, 30.0, other, self.events.logger())
-        inner = process_with(foreign, lambda envelope, task: SAVED)(DefaultProcessor())
-        outer = process_with(self.service("own"), lambda envelope, task: None)(inner)
-        answer = outer.process(self.envelope, Task.SAVE_MAIL)
-        assert isinstance(answer, Deferred)
-        self.pool.step()
-        self.assertNoResult(answer)
-        other.step()
-        self.assertEqual(self.successResultOf(answer), SAVED)
-
     def test_steps_are_given_envelope_and_task(self) -> None:
         given: list[tuple[Envelope, Task]] = []
 

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from guerrilla_tw.backends.chain import process_with
 from guerrilla_tw.backends.gateway import (
-    SHUTDOWN_TIMEOUT,
+    WORK_TIMEOUT,
     Gateway,
     InitializationError,
     IReactor,
@@ -590,7 +590,7 @@ class End(GatewayTestCase):
     def test_deadline_for_the_work(self) -> None:
         hung, waiting = self.save(), self.save()
         down = self.gateway.shutdown()
-        self.reactor.advance(SHUTDOWN_TIMEOUT - 1)
+        self.reactor.advance(WORK_TIMEOUT - 1)
         self.assertNoResult(down)
         self.reactor.advance(1)
         self.assert_closed(down)
@@ -618,7 +618,7 @@ class End(GatewayTestCase):
     def test_one_that_hangs_does_not_keep_the_others_open(self) -> None:
         self.waits["close b"] = Deferred()
         down = self.gateway.shutdown()
-        self.reactor.advance(SHUTDOWN_TIMEOUT)
+        self.reactor.advance(WORK_TIMEOUT)
         self.assert_closed(down)
         self.assertEqual(self.events.texts(), ["b did not shut down cleanly"])
 
@@ -714,10 +714,10 @@ class RealThreads(TestCase):
     async def test_messages_go_through(self) -> None:
         from twisted.internet import reactor
 
-        threads: set[str] = set()
+        threads: set[threading.Thread] = set()
 
         def store(envelope: Envelope, task: Task) -> None:
-            threads.add(threading.current_thread().name)
+            threads.add(threading.current_thread())
 
         registry = Registry({})
         registry.add("store", lambda svc: process_with(svc, store))
@@ -737,6 +737,5 @@ class RealThreads(TestCase):
             assert isinstance(save, Deferred)
             self.assertEqual(await save, queued(envelope.queued_id))
         await down
-        self.assertNotIn(threading.current_thread().name, threads)
-        left = {thread.name for thread in threading.enumerate()}
-        self.assertEqual(threads & left, set())
+        self.assertNotIn(threading.current_thread(), threads)
+        self.assertEqual(threads & set(threading.enumerate()), set())

@@ -66,7 +66,6 @@ class PromisedReplies(SynchronousTestCase):
             (results.USER_SUSPENDED, 550, "5.2.1"),
             (results.QUOTA_EXCEEDED, 452, "4.2.2"),
             (results.STORE_UNAVAILABLE, 451, "4.3.0"),
-            (results.STORE_TOO_BUSY, 451, "4.3.0"),
             (results.TOO_LARGE_FOR_STORE, 552, "5.3.4"),
             (results.PROCESSING_FAILED, 451, "4.3.0"),
             (results.TIMED_OUT, 451, "4.3.0"),

@@ -20,9 +20,8 @@ from guerrilla_tw.config import (
     ServerConfig,
     TLSConfig,
     convert_settings,
-    default_config,
+    did_you_mean,
     load_config,
-    nearest,
     parse_config,
     setting_names,
     unknown_settings,
@@ -312,7 +311,7 @@ class Defaults(SynchronousTestCase):
         self.patch(socket, "gethostname", lambda: "mx.example.net")
 
     def test_without_a_file(self) -> None:
-        config = default_config()
+        config = Config()
         self.assertEqual(
             (config.log_file, config.log_level, config.allowed_hosts, config.pid_file),
             ("stderr", "info", ("mx.example.net",), ""),
@@ -354,9 +353,9 @@ class Defaults(SynchronousTestCase):
                 }
             ],
         }
-        self.assertEqual(parse(empty), LoadedConfig(default_config()))
-        self.assertEqual(parse({"servers": []}), LoadedConfig(default_config()))
-        self.assertEqual(parse({}), LoadedConfig(default_config()))
+        self.assertEqual(parse(empty), LoadedConfig(Config()))
+        self.assertEqual(parse({"servers": []}), LoadedConfig(Config()))
+        self.assertEqual(parse({}), LoadedConfig(Config()))
 
     def test_a_backend_config_is_kept_as_it_is(self) -> None:
         backend = {"save_process": "Mine", "mine": [1, {"deep": None}], "\ud800": 1.5}
@@ -375,7 +374,7 @@ class Files(SynchronousTestCase):
         self.assertEqual([s.address for s in loaded.config.servers], [("127.0.0.1", 2525)])
         self.assertEqual(
             loaded.config.backend_config,
-            {**default_config().backend_config, "primary_mail_host": "mail.example.com"},
+            Config().backend_config,
         )
 
     def test_every_setting(self) -> None:
@@ -420,7 +419,7 @@ class Files(SynchronousTestCase):
         self.assertEqual(setting_names(Config), set(whole))
 
     def test_a_configuration_does_not_change(self) -> None:
-        config = default_config()
+        config = Config()
         for settings_, name in [
             (config, "log_file"),
             (config.servers[0], "timeout"),
@@ -543,12 +542,12 @@ class ProcessorSettings(SynchronousTestCase):
             ],
         )
 
-    def test_nearest(self) -> None:
+    def test_did_you_mean(self) -> None:
         known = ("max_size", "max_clients", "timeout")
-        self.assertEqual(nearest("Max_Sizes", known), "max_size")
-        self.assertEqual(nearest("time_out", known), "timeout")
-        self.assertIsNone(nearest("zebra", known))
-        self.assertIsNone(nearest("timeout" * 1000, known))
+        self.assertEqual(did_you_mean("Max_Sizes", known), " (did you mean max_size?)")
+        self.assertEqual(did_you_mean("time_out", known), " (did you mean timeout?)")
+        self.assertEqual(did_you_mean("zebra", known), "")
+        self.assertEqual(did_you_mean("timeout" * 1000, known), "")
 
 
 JSON = st.recursive(

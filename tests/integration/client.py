@@ -44,6 +44,12 @@ class Client:
         with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(data)
 
+    def write_all(self, data: bytes) -> str:
+        """Send bytes and close that half of the connection. :returns: all that is said then."""
+        self.write(data)
+        self._socket.shutdown(socket.SHUT_WR)
+        return self._replies.read().decode("ascii")
+
     def command(self, line: str) -> str:
         """Send a command line. :returns: the reply."""
         self.write(line.encode("ascii") + b"\r\n")

@@ -106,7 +106,7 @@ class Process:
 
     def port(self) -> int:
         """:returns: where it listens, once it does."""
-        return int(self.wait_for(rf"{LISTENING} .*port=([0-9]+)")[1])
+        return int(self.wait_for(rf"{LISTENING} .*:([0-9]+)")[1])
 
     def terminate(self) -> None:
         """Ask it to end."""

@@ -113,6 +113,17 @@ class SmtpSourceTests(DaemonTestCase):
         self.assert_clean(process)
 
 
+class HalfClosedTests(DaemonTestCase):
+    def test_client_that_only_listens_any_more_is_answered(self) -> None:
+        """As a pipe into netcat does; it must learn of what was stored."""
+        process = self.start()
+        commands = b"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
+        with Client(process.port()) as client:
+            said = client.write_all(commands + MESSAGE + b".\r\n")
+        self.assertRegex(said.splitlines()[-1], "^250 2.0.0 OK: queued as [0-9a-f]{32}$")
+        self.assertEqual(len(self.stored()), 1)
+
+
 class MaxClientsTests(DaemonTestCase):
     def test_client_too_many_is_told_to_come_later(self) -> None:
         port = self.start(max_clients=2).port()

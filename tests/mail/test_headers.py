@@ -246,12 +246,14 @@ class DecodeWordsTests(SynchronousTestCase):
 
         unfinished = repeated("=?a?q?")
         self.assertEqual(decode_words(unfinished), unfinished)
-        self.assertEqual(decode_words(repeated("=?utf-8?q?x?=")), "x" * (LIMIT // 13))
-        self.assertEqual(decode_words(repeated("=?utf-8?q?x?= =?a?b?eA?= ")).strip("x"), " ")
         self.assertEqual(decode_words(repeated("=?")), repeated("=?"))
         self.assertEqual(decode_words("=?a?q?" + repeated("x")), "=?a?q?" + repeated("x"))
         self.assertEqual(decode_words("=?a?q?x?=" + repeated(" ") + "y")[:2], "x ")
-        self.assertEqual(len(decode_words("".join(f"=?x{n}?q?a?=" for n in range(20_000)))), 20_000)
+
+    def test_only_the_beginning_is_decoded(self) -> None:
+        word = "=?utf-8?q?x?="
+        decoded = 16 * 1024 // len(word)
+        self.assertEqual(decode_words(word * 20_000), "x" * decoded + word * (20_000 - decoded))
 
     @bounded
     @given(

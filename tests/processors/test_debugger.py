@@ -40,6 +40,11 @@ class LogTests(SynchronousTestCase):
         self.assertIn('"{x} %s"@example.org', line)
         self.assertIn("from '' to", line)
 
+    def test_long_subject_is_cut(self) -> None:
+        chain = Chain(self, "HeadersParser|Debugger", log_received_mails=True)
+        chain.save(make_envelope(b"Subject: " + b"x" * 100_000 + b"\r\n\r\n"))
+        self.assertLess(len(chain.lines()[0]), 1000)
+
     def test_recipient_check_is_passed_on(self) -> None:
         chain = Chain(self, "Debugger", log_received_mails=True, sleep_seconds=3000)
         self.assertEqual(chain.process(make_envelope(), Task.VALIDATE_RCPT).enhanced, "2.1.5")

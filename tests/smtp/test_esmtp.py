@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -143,8 +144,23 @@ class DialogTests(SynchronousTestCase):
     def test_bad_lines_cost_their_reply_alone(self) -> None:
         self.assert_replies(
             HELLO + b"MAIL FROM:<a@b>\n\r\nNO\0OP\r\n" + b"x" * 5000 + b"\r\nNOOP\r\n",
-            *("250 HELP", "500 5.5.2", "500 5.5.2", "500 5.5.2", "500 5.5.2", "250 2.0.0"),
+            *("250 HELP", "500 5.5.2", "500 5.5.2", "500 5.5.2", "250 2.0.0"),
         )
+
+    def test_a_line_is_one_command_at_most(self) -> None:
+        self.assert_replies(
+            OPENING + b"NOOP x\nRSET\r\nMAIL FROM:<>\r\n",
+            *("250 HELP", "250 2.1.0", "500 5.5.2", "503 5.5.1"),
+        )
+
+    def test_white_space_is_blanks_and_tabs(self) -> None:
+        self.assert_replies(
+            OPENING + b"RCPT TO:<c@example.com> \x0b\r\n\x0bRSET\r\nRSET\x0c\r\nNOOP\r\n",
+            *("250 HELP", "250 2.1.0", "501 5.5.4", "500 5.5.2", "500 5.5.2", "250 2.0.0"),
+        )
+
+    def test_commands_without_parameters(self) -> None:
+        self.assert_replies(b"RSET x\r\nQUIT x\r\nNOOP x\r\n", *("501 5.5.4",) * 2, "250 2.0.0")
 
     def test_bad_arguments(self) -> None:
         self.assert_replies(
@@ -397,6 +413,27 @@ class LifeTests(SynchronousTestCase):
         self.session.clock.advance(5)
         self.assertTrue(self.session.transport.aborted)
 
+    def test_a_client_that_reads_slowly_is_not_idle(self) -> None:
+        for _ in range(5):
+            self.session.protocol.pauseProducing()
+            self.session.clock.advance(59)
+            self.session.protocol.resumeProducing()
+        self.assertFalse(self.session.closed)
+
+    def test_replies_do_not_pile_up_for_a_client_that_does_not_read(self) -> None:
+        """Thousands of commands in one piece: the transport gets its chance to say stop."""
+        transport = self.session.transport
+
+        def write(data: bytes) -> None:
+            StringTransport.write(transport, data)
+            self.session.protocol.pauseProducing()
+
+        self.patch(transport, "write", write)
+        self.assertLess(len(self.session.send(b"NOOP\r\n" * 5000)), 5000)
+        for _ in range(100):
+            self.session.protocol.resumeProducing()
+        self.assertEqual(self.session.heard().count(b"250 2.0.0 OK\r\n"), 5000 - 64)
+
     def test_no_timer_is_left(self) -> None:
         self.session.send(TO_DATA)
         self.session.disconnect()
@@ -414,6 +451,47 @@ class LifeTests(SynchronousTestCase):
         self.session.disconnect()
         self.session.connect()
         self.assertEqual(codes(self.session.heard()), ["220 mx.example.com"])
+
+
+class HalfClosedTests(SynchronousTestCase):
+    """A client may say all it has to say, close its half, and listen."""
+
+    def setUp(self) -> None:
+        self.session = Session()
+        self.session.heard()
+
+    def test_interface(self) -> None:
+        verifyObject(IHalfCloseableProtocol, self.session.protocol)
+
+    def test_between_commands(self) -> None:
+        self.session.send(OPENING)
+        self.session.protocol.readConnectionLost()
+        self.assertTrue(self.session.closed)
+
+    def test_half_a_message_is_none(self) -> None:
+        self.session.send(TO_DATA + b"half a mess")
+        self.session.protocol.readConnectionLost()
+        self.assertTrue(self.session.closed)
+        self.assertEqual(self.session.backend.saved, [])
+
+    def test_what_was_sent_before_is_answered(self) -> None:
+        answer: Deferred[IResult] = Deferred()
+        self.session.backend.save = lambda envelope: answer
+        self.session.send(TO_DATA + MESSAGE + b"NOOP\r\nNO")
+        self.session.protocol.readConnectionLost()
+        self.assertFalse(self.session.closed)
+        answer.callback(queued("q1"))
+        self.assertEqual(codes(self.session.heard()), ["250 2.0.0", "250 2.0.0"])
+        self.assertTrue(self.session.closed)
+
+    def test_nothing_is_read_again(self) -> None:
+        answer: Deferred[IResult] = Deferred()
+        self.session.backend.save = lambda envelope: answer
+        self.session.send(TO_DATA + MESSAGE)
+        self.session.send(b"NOOP\r\n")
+        self.session.protocol.readConnectionLost()
+        answer.callback(queued("q1"))
+        self.assertEqual(self.session.transport.producerState, "paused")
 
 
 class ShutdownTests(SynchronousTestCase):
@@ -435,6 +513,13 @@ class ShutdownTests(SynchronousTestCase):
         self.session.disconnect()
         self.successResultOf(done)
         self.assertEqual(self.session.clock.getDelayedCalls(), [])
+
+    def test_a_client_that_does_not_read_is_not_waited_for(self) -> None:
+        self.session.protocol.pauseProducing()
+        self.session.factory.shut_down(30)
+        self.assertTrue(self.session.closed)
+        self.session.clock.advance(5)
+        self.assertTrue(self.session.transport.aborted)
 
     def test_data_on_its_way_comes_in(self) -> None:
         self.session.send(TO_DATA + b"first half\r\n")

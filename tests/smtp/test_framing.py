@@ -135,7 +135,8 @@ class LineBufferTests(SynchronousTestCase):
         self.assert_lines(b"NOOP\r\n\r\nRSET\r\nQU", [b"NOOP", b"", b"RSET"])
 
     def test_bare_newlines_and_nul(self) -> None:
-        self.assert_lines(b"a\nb\r\n", ["BadLine", b"b"])
+        self.assert_lines(b"a\nb\r\nc\r\n", ["BadLine", b"c"])
+        self.assert_lines(b"a\n\n\r\rb\n\r\nc\r\n", ["BadLine", b"c"])
         self.assert_lines(b"a\rb\r\nc\r\n", ["BadLine", b"c"])
         self.assert_lines(b"a\0b\r\nc\r\n", ["BadLine", b"c"])
         self.assert_lines(b"a\r\r\nc\r\n", ["BadLine", b"c"])
@@ -146,6 +147,7 @@ class LineBufferTests(SynchronousTestCase):
     def test_too_long_is_told_once_and_skipped(self) -> None:
         self.assert_lines(b"x" * 19 + b"\r\nNOOP\r\n", ["LineTooLong", b"NOOP"])
         self.assert_lines(b"x" * 500 + b"\r\nNOOP\r\n", ["LineTooLong", b"NOOP"])
+        self.assert_lines(b"x" * 500 + b"\nRSET\r\nNOOP\r\n", ["LineTooLong", b"NOOP"])
 
     def test_input_without_a_line_end_is_not_kept(self) -> None:
         buffer = LineBuffer(20)
