@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_LINE = 2048
 # How many replies may wait to leave together.
 _REPLIES_AT_ONCE = 64
-# How long a client may take to read our last words, in seconds.
+# How long a client may take to read our last words where it has had its time, in seconds.
 CLOSING_TIMEOUT = 5.0
 
 
@@ -109,12 +109,15 @@ class SMTPConnection(ESMTP):
             then(replies.from_result(answer))
 
     def close(self) -> None:
-        """Send what is left to say, read no more, close."""
+        """
+        Send what is left to say, read no more, close.
+
+        The timer goes on: a client that does not take our last words is cut when it ends.
+        """
         self._closing = True
         self._flush()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
-        self.setTimeout(CLOSING_TIMEOUT)
 
     # The life of the connection
 
@@ -155,12 +158,14 @@ class SMTPConnection(ESMTP):
         else:
             self.reply(replies.IDLE_TOO_LONG)
             self.close()
+            self.setTimeout(CLOSING_TIMEOUT)
 
     def shut_down(self) -> None:
         """The factory shuts down: say goodbye, now or when the command in hand is done."""
         if self._pending is None and self._reader is None and not self._closing:
             self.reply(replies.SHUTTING_DOWN)
             self.close()
+            self.setTimeout(CLOSING_TIMEOUT)
 
     # Producing replies
 

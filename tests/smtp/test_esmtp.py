@@ -393,7 +393,7 @@ class LifeTests(SynchronousTestCase):
 
     def test_a_client_that_does_not_take_its_goodbye_is_cut(self) -> None:
         self.session.send(b"QUIT\r\n")
-        self.session.clock.advance(4)
+        self.session.clock.advance(59)
         self.assertFalse(self.session.transport.aborted)
         self.session.clock.advance(1)
         self.assertTrue(self.session.transport.aborted)
