@@ -48,7 +48,8 @@ class CommandTests(SynchronousTestCase):
     def test_mail_parameters(self) -> None:
         address = parse_mail_argument(b"FROM:<a@b> size=1000 Body=8bitmime")
         self.assertEqual(address.params, (("SIZE", "1000"), ("BODY", "8bitmime")))
-        self.assertEqual(parse_mail_argument(b"FROM:<> BODY=7BIT").params, (("BODY", "7BIT"),))
+        address = parse_mail_argument(b"FROM:<>  BODY=7BIT   SIZE=1")
+        self.assertEqual(address.params, (("BODY", "7BIT"), ("SIZE", "1")))
 
     def test_mail_too_large(self) -> None:
         self.assert_refused(b"552 5.3.4", b"FROM:<a@b> SIZE=1001")
