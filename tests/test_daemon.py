@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import guerrilla_tw
-from guerrilla_tw import Config, ConfigError, Guerrilla, ServerConfig
+from guerrilla_tw import (
+    Config,
+    ConfigError,
+    Decorator,
+    Envelope,
+    Guerrilla,
+    IBackendService,
+    IResult,
+    ServerConfig,
+    process_with,
+    shutdown_with,
+)
+from tests.smtp.session import FakeBackend
 
 NULL_CHAIN = {"save_process": "HeadersParser"}
 ANY_PORT = "127.0.0.1:0"
@@ -31,13 +49,20 @@ class PidFileTests(TestCase):
         await daemon.stopService()
 
     async def test_cannot_be_written(self) -> None:
+        closed: list[bool] = []
+
+        def store(svc: IBackendService) -> Decorator:
+            svc.add_shutdowner(shutdown_with(lambda: closed.append(True)))
+            return process_with(svc, lambda *_: None)
+
         daemon = Guerrilla(make_config(pid_file=os.path.join(self.mktemp(), "pid")))
+        daemon.add_processor("HeadersParser", store)
         with self.assertRaises(ConfigError) as caught:
             await daemon.startService()
         self.assertEqual(
             str(caught.exception), "pid_file: cannot be written: No such file or directory"
         )
-        self.assertEqual(daemon.addresses, [])
+        self.assertEqual((daemon.addresses, closed), ([], [True]))
 
 
 class ServerTests(TestCase):
@@ -50,6 +75,76 @@ class ServerTests(TestCase):
         await daemon.startService()
         self.assertEqual(len(daemon.addresses), 1)
         await daemon.stopService()
+
+
+class Recorder(FakeBackend):
+    """Remembers its end."""
+
+    def __init__(self, opening: Deferred[None] | None = None) -> None:
+        super().__init__()
+        self.opening = opening or succeed(None)
+        self.ended = False
+
+    def initialize(self, config: Mapping[str, object]) -> Deferred[None]:
+        return self.opening
+
+    def shutdown(self) -> Deferred[None]:
+        self.ended = True
+        return succeed(None)
+
+
+class EndTests(TestCase):
+    async def test_all_whom_the_kernel_keeps_are_told(self) -> None:
+        daemon = Guerrilla(make_config(), backend=Recorder())
+        await daemon.startService()
+        address = address_of(daemon)
+        with ExitStack() as clients:
+            # One alone: from then on Twisted accepts one at a time.
+            first = clients.enter_context(socket.create_connection(address, 10))
+            await deferToThread(first.recv, 100)
+            # The reactor does not run here, so it is the kernel that answers.
+            waiting = [
+                clients.enter_context(socket.create_connection(address, 10)) for _ in range(9)
+            ]
+            await daemon.stopService()
+            said = [(await deferToThread(client.recv, 100))[:9] for client in waiting]
+        self.assertEqual(said, [b"421 4.3.2"] * 9)
+
+    async def test_backend_outlives_the_clients(self) -> None:
+        backend = Recorder()
+        answer: Deferred[IResult] = Deferred()
+        asked: Deferred[None] = Deferred()
+
+        def ask(envelope: Envelope) -> Deferred[IResult]:
+            asked.callback(None)
+            return answer
+
+        backend.check_recipient = ask
+        daemon = Guerrilla(make_config(), backend=backend)
+        await daemon.startService()
+        address = address_of(daemon)
+        with socket.create_connection(address, 10) as client:
+            client.sendall(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\n")
+            await asked  # Which is still inside the question.
+            await deferToThread(lambda: None)
+            stopped = daemon.stopService()
+            await deferToThread(lambda: None)
+            self.assertFalse(backend.ended)
+            self.assertNoResult(stopped)
+            answer.errback(ValueError("late"))
+            await stopped
+        self.assertTrue(backend.ended)
+        self.flushLoggedErrors(ValueError)
+
+    async def test_pid_file_of_another_is_left_alone(self) -> None:
+        path = self.mktemp()
+        with open(path, "w", encoding="ascii") as file:
+            file.write("1\n")
+        daemon = Guerrilla(make_config(pid_file=path), backend=Recorder(Deferred()))
+        started = daemon.startService()
+        started.addErrback(lambda failure: None)
+        await daemon.stopService()
+        self.assertTrue(os.path.exists(path))
 
 
 class CheckTests(SynchronousTestCase):
@@ -76,3 +171,9 @@ def make_config(
         servers=servers,
         backend_config=NULL_CHAIN,
     )
+
+
+def address_of(daemon: Guerrilla) -> tuple[str, int]:
+    (address,) = daemon.addresses
+    assert isinstance(address, IPv4Address)
+    return address.host, address.port

@@ -71,8 +71,7 @@ class Conveyor:
         :returns: the result, at once if the chain knew it at once. A Deferred that is cancelled
             takes an envelope that still waits off the conveyor; work that has begun goes on.
         """
-        # An answer may bring the client's next envelope while those that waited still move up.
-        if self._busy >= self._slots or self._waiting:
+        if self._busy >= self._slots:
             if len(self._waiting) >= _CAPACITY:
                 return FULL
             job = self._job(envelope)

@@ -30,6 +30,7 @@ from guerrilla_tw.config import (
     ConfigError,
     Duration,
     convert_settings,
+    set_default,
     setting_names,
     unknown_settings,
 )
@@ -48,22 +49,32 @@ class IReactor(IReactorTime, IReactorFromThreads):
 
 
 class GatewayConfig(msgspec.Struct, frozen=True):
-    """The Gateway's own part of ``backend_config``, under go-guerrilla's names."""
+    """
+    The Gateway's own part of ``backend_config``, under go-guerrilla's names; what is empty or 0
+    means the default.
+
+    :param save_process: the chain for messages.
+    :param validate_process: the chain for recipients; empty accepts all.
+    :param save_workers_size: slots and threads of each chain, 1 by default.
+    :param gw_save_timeout: seconds for a message, 30 by default.
+    :param gw_val_rcpt_timeout: seconds for a recipient, 5 by default.
+    :raises ConfigError: no processor is named, or a value is out of range.
+    """
 
     save_process: str = ""
     validate_process: str = ""
-    save_workers_size: int = 1
-    gw_save_timeout: Duration = Duration(30)
-    gw_val_rcpt_timeout: Duration = Duration(5)
+    save_workers_size: int = 0
+    gw_save_timeout: Duration = Duration(0)
+    gw_val_rcpt_timeout: Duration = Duration(0)
 
     def __post_init__(self) -> None:
+        set_default(self, "save_workers_size", 1)
+        set_default(self, "gw_save_timeout", Duration(30))
+        set_default(self, "gw_val_rcpt_timeout", Duration(5))
         if not self.save_process.strip():
             raise ConfigError("no processor is named, so all mail would be lost", "save_process")
         if not 1 <= self.save_workers_size <= MAX_WORKERS:
             raise ConfigError(f"is not from 1 to {MAX_WORKERS}", "save_workers_size")
-        for name in ("gw_save_timeout", "gw_val_rcpt_timeout"):
-            if not getattr(self, name):
-                raise ConfigError("leaves no time at all", name)
 
 
 class State(Enum):

@@ -42,6 +42,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_duration",
+    "set_default",
     "setting_names",
     "unknown_settings",
 ]
@@ -80,13 +81,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = ""
     allowed_hosts: tuple[str, ...] = ()
     pid_file: str = ""
-    backend_config: Mapping[str, Any] = msgspec.field(default_factory=_embedded_store)
+    backend_config: Mapping[str, Any] = msgspec.field(default_factory=dict)
     servers: tuple[ServerConfig, ...] = ()
 
     def __post_init__(self) -> None:
         set_default(self, "log_file", "stderr")
         set_default(self, "log_level", "info")
         set_default(self, "allowed_hosts", (socket.gethostname(),))
+        set_default(self, "backend_config", _embedded_store())
         set_default(self, "servers", (ServerConfig(is_enabled=True),))
         for name in ("log_file", "pid_file"):
             if not getattr(self, name).isprintable():

@@ -55,9 +55,9 @@ def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
     """
     if one == other:
         return True
-    hosts = {one[0], other[0]}
+    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one[0], other[0])}
     if one[1] != other[1] or one[1] == 0:
         return False
-    if hosts & {"", "::"}:
+    if len(hosts) == 1 or hosts & {"", "::"}:
         return True
     return "0.0.0.0" in hosts and not any(":" in host for host in hosts)  # noqa: S104

@@ -71,7 +71,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             parse_interface(self.listen_interface)
         except ValueError as error:
             raise ConfigError(str(error), "listen_interface") from None
-        self._refuse_unbuilt()
+        if self.is_enabled:
+            self._refuse_unbuilt()
 
     def _refuse_unbuilt(self) -> None:
         unbuilt = {

@@ -94,7 +94,8 @@ def _decode(kind: type[Any], value: object) -> object:
         return value
     if not isinstance(value, str):
         raise ValueError('expected a duration with its unit, such as "30s", in quotes')
-    return parse_duration(value)
+    # Empty is "not set", as 0 is for a number; see set_default.
+    return parse_duration(value) if value else Duration(0)
 
 
 def _explain(error: msgspec.ValidationError) -> ConfigError:

@@ -66,12 +66,22 @@ def _check(value: object, path: str, depth: int) -> None:
         raise ConfigError("is there twice", path)
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError("is not a finite number", path)
+    if isinstance(value, str):
+        _check_text(value, path)
     if depth > _DEEPEST:
         raise ConfigError("nested too deeply")
     children: Iterable[tuple[str, object]] = ()
     if isinstance(value, dict):
+        for key in value:
+            _check_text(key, path)
         children = ((f"{path}.{key}" if path else key, child) for key, child in value.items())
     elif isinstance(value, list):
         children = ((f"{path}[{index}]", child) for index, child in enumerate(value))
     for child_path, child in children:
         _check(child, child_path, depth + 1)
+
+
+def _check_text(text: str, path: str) -> None:
+    """JSON can write half a character (a lone surrogate), which no file and no reply can hold."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError("holds half a character (a lone surrogate)", path)

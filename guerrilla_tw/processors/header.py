@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from email.utils import formatdate
-from functools import lru_cache
 
 import msgspec
 
@@ -42,15 +41,19 @@ def header(svc: IBackendService) -> Decorator:
     Hasher goes before it; otherwise the queue id stands there.
     """
     config = svc.extract_config(svc.config, HeaderConfig)
+    # For one thread: the step is nonblocking.
+    calendar = _Calendar()
 
     def add_header(envelope: Envelope, task: Task) -> None:
         if task is Task.SAVE_MAIL:
-            envelope.delivery_header = _delivery_header(envelope, config.primary_mail_host)
+            envelope.delivery_header = _delivery_header(
+                envelope, config.primary_mail_host, calendar.date()
+            )
 
     return process_with(svc, add_header, nonblocking=True)
 
 
-def _delivery_header(envelope: Envelope, primary_host: str) -> str:
+def _delivery_header(envelope: Envelope, primary_host: str, date: str) -> str:
     recipient = envelope.rcpt_to[0]
     if primary_host:
         recipient = msgspec.structs.replace(recipient, host=primary_host, ip=None)
@@ -61,14 +64,23 @@ def _delivery_header(envelope: Envelope, primary_host: str) -> str:
         f"Delivered-To: {recipient}\r\n"
         f"Received: from {helo} ({helo}{_literal(envelope.remote_ip)})\r\n"
         f"\tby {recipient.domain} with {protocol} id {message_id}@{recipient.domain};\r\n"
-        f"\t{_date(int(time.time()))}\r\n"
+        f"\t{date}\r\n"
     )
 
 
-@lru_cache(maxsize=1)
-def _date(seconds: int) -> str:
-    """Formatting costs as much as the rest of the header, and the second is mostly the same."""
-    return formatdate(seconds, localtime=True)
+class _Calendar:
+    """Formatting a date costs as much as the rest of the header, and mostly it is the same."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._date = ""
+
+    def date(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = formatdate(second, localtime=True)
+        return self._date
 
 
 def _literal(remote_ip: str) -> str:

@@ -21,6 +21,8 @@ from guerrilla_tw.interfaces import IBackendService, IInitializer, IShutdowner, 
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors.mail_table import mail_rows, mail_table
 
+# Seconds. SQLite counts milliseconds in 32 bits, and takes what overflows for none at all.
+_LONGEST_WAIT = 3600.0
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -68,7 +70,7 @@ class SqlStore:
         self._svc = svc
         self._table = mail_table(config.mail_table)
         # Below the gateway's own deadline, so that a locked database answers before that.
-        self._engine = _sqlite_engine(config.sql_dsn, timeout=svc.timeout * 0.8)
+        self._engine = _sqlite_engine(config.sql_dsn, timeout=min(svc.timeout * 0.8, _LONGEST_WAIT))
 
     def initialize(self, config: Mapping[str, object]) -> Deferred[None]:
         """

@@ -109,7 +109,7 @@ def parse_rcpt(argument: bytes) -> Address:
 
 
 def _parse_parameters(rest: bytes) -> tuple[tuple[str, str | None], ...]:
-    params: list[tuple[str, str | None]] = []
+    params: dict[str, str | None] = {}
     for word in rest.split(b" "):
         if not word:
             continue
@@ -117,7 +117,7 @@ def _parse_parameters(rest: bytes) -> tuple[tuple[str, str | None], ...]:
         if match is None:
             raise CommandError(replies.reply(501, "5.5.4 malformed parameter"))
         keyword = match[1].decode("ascii").upper()
-        if any(keyword == known for known, _ in params):
+        if keyword in params:
             raise CommandError(replies.reply(501, f"5.5.4 parameter {keyword} given twice"))
-        params.append((keyword, match[2].decode("ascii") if match[2] else None))
-    return tuple(params)
+        params[keyword] = match[2].decode("ascii") if match[2] else None
+    return tuple(params.items())

@@ -162,10 +162,17 @@ class SMTPConnection(ESMTP):
 
     def shut_down(self) -> None:
         """The factory shuts down: say goodbye, now or when the command in hand is done."""
-        if self._pending is None and self._reader is None and not self._closing:
+        if not self._closing:
+            if self._pending or (self._reader and not self._congested):
+                return
             self.reply(replies.SHUTTING_DOWN)
             self.close()
-            self.setTimeout(CLOSING_TIMEOUT)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """Let the client have little time. Not reset: bringing a timer forward is a search."""
+        self.setTimeout(None)
+        self.setTimeout(CLOSING_TIMEOUT)
 
     # Producing replies
 
@@ -218,6 +225,8 @@ class SMTPConnection(ESMTP):
         if self._closing:
             return
         self._flush()
+        if self._congested and self.factory.shutting_down:
+            self.shut_down()
         if self._pending or self._congested:
             return
         if self._ended:

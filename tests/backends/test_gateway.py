@@ -15,6 +15,7 @@ from guerrilla_tw.backends.chain import process_with
 from guerrilla_tw.backends.gateway import (
     WORK_TIMEOUT,
     Gateway,
+    GatewayConfig,
     InitializationError,
     IReactor,
     State,
@@ -29,7 +30,7 @@ from guerrilla_tw.backends.results import (
     Result,
     queued,
 )
-from guerrilla_tw.config import ConfigError
+from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import IBackend, IBackendService, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from tests.backends.fakes import (
@@ -113,7 +114,7 @@ class Settings(GatewayTestCase):
         )
 
     def test_save_workers_size(self) -> None:
-        for size in (0, -1, 1001):
+        for size in (-1, 1001):
             self.assert_refused(
                 {"save_process": "blocking", "save_workers_size": size},
                 "save_workers_size: is not from 1 to 1000",
@@ -123,10 +124,18 @@ class Settings(GatewayTestCase):
             "save_workers_size: expected a whole number, got a string",
         )
 
+    def test_empty_means_the_default(self) -> None:
+        empty = {"save_workers_size": 0, "gw_save_timeout": "", "gw_val_rcpt_timeout": "0s"}
+        settings = convert_settings({"save_process": "x", **empty}, GatewayConfig)
+        self.assertEqual(settings, convert_settings({"save_process": "x"}, GatewayConfig))
+        self.assertEqual(
+            (settings.save_workers_size, settings.gw_save_timeout, settings.gw_val_rcpt_timeout),
+            (1, 30, 5),
+        )
+
     def test_timeouts(self) -> None:
         for name in ("gw_save_timeout", "gw_val_rcpt_timeout"):
             for value, cause in [
-                ("0s", "leaves no time at all"),
                 ("soon", 'not a duration, such as "30s", "250ms" or "1m30s"'),
                 ("-1s", "a duration must not be negative"),
                 (30, 'expected a duration with its unit, such as "30s", in quotes'),

@@ -164,7 +164,12 @@ class Refusals(SynchronousTestCase):
                 one_server(tls={"Curve": []}),
                 "servers[0].tls.Curve: unknown setting (did you mean curves?)",
             ),
-            ({"a\nb\u2028\ud800": 1}, "a\\nb\\u2028\\ud800: unknown setting"),
+            ({"a\nb\u2028": 1}, "a\\nb\\u2028: unknown setting"),
+            ({"\ud800": 1}, "holds half a character (a lone surrogate)"),
+            (
+                {"servers": ["\udfff"]},
+                "servers[0]: holds half a character (a lone surrogate)",
+            ),
             ({"": 1}, "unknown setting"),
             ({"x" * 1000: 1}, "x" * 200 + "...: unknown setting"),
             # Not built.
@@ -358,9 +363,16 @@ class Defaults(SynchronousTestCase):
         self.assertEqual(parse({}), LoadedConfig(Config()))
 
     def test_a_backend_config_is_kept_as_it_is(self) -> None:
-        backend = {"save_process": "Mine", "mine": [1, {"deep": None}], "\ud800": 1.5}
+        backend = {"save_process": "Mine", "mine": [1, {"deep": None}], "\u2028": 1.5}
         self.assertEqual(parse({"backend_config": backend}).config.backend_config, backend)
-        self.assertEqual(parse({"backend_config": {}}).config.backend_config, {})
+        self.assertEqual(parse({"backend_config": {}}).config, Config())
+
+    def test_a_disabled_server_may_ask_for_what_is_not_built(self) -> None:
+        servers = [
+            {"is_enabled": True},
+            {"listen_interface": ":465", "tls": {"tls_always_on": True}},
+        ]
+        self.assertTrue(parse({"servers": servers}).config.servers[1].tls.tls_always_on)
 
     def test_two_defaults_share_no_backend_config(self) -> None:
         self.assertIsNot(Config().backend_config, Config().backend_config)

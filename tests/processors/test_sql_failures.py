@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import closing
 from typing import Any
 
@@ -170,9 +169,7 @@ class ThreadTests(TestCase):
         await self.start(save_workers_size=20, gw_save_timeout="2s")
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            start = time.monotonic()
             results = await self.send(20)
-            self.assertLess(time.monotonic() - start, 2)
         self.assertEqual(results, [STORE_UNAVAILABLE] * 20)
         self.assertEqual((await self.send(1))[0].code, 250)
         self.assertEqual(query(self.path, "SELECT count(*) FROM mail"), [(3,)])

@@ -31,6 +31,15 @@ class AllowedHostsTests(SynchronousTestCase):
         self.assertFalse(self.allows("a@exampleXcom", "*example.com"))
         self.assertFalse(self.allows("a@aa", "a+*"))
 
+    def test_many_stars(self) -> None:
+        self.assertTrue(self.allows("a@ab.ab.c.example", "*ab*ab*.example"))
+        self.assertFalse(self.allows("a@ab.c.example", "*ab*ab*.example"))
+        self.assertFalse(self.allows("a@aba", "ab*ba"))
+        self.assertTrue(self.allows("a@abba", "ab**ba"))
+        # A regular expression would hang here.
+        long = "a" + ".a" * 120
+        self.assertFalse(self.allows(f"a@{long}", "*".join("a" * 30) + "*.example"))
+
     def test_a_dot_allows_every_host(self) -> None:
         self.assertTrue(self.allows("a@anything.example", "."))
         self.assertTrue(self.allows("a@[192.0.2.1]", "."))

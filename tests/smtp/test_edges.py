@@ -1,0 +1,158 @@
+"""Sessions at their edges: closing, pausing, refusals between commands, the end."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from guerrilla_tw.backends.results import queued
+from guerrilla_tw.interfaces import IResult
+from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.smtp.framing import LineBuffer, LineTooLong
+from tests.smtp.session import Session, codes
+from tests.smtp.test_esmtp import HELLO, MESSAGE, OPENING, TO_DATA
+
+
+def give(answer: Deferred[IResult], envelope: Envelope) -> Deferred[IResult]:
+    return answer
+
+
+class EdgeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.session = Session(timeout=60)
+        self.session.heard()
+
+    def test_is_a_streaming_producer_until_the_close(self) -> None:
+        self.assertTrue(self.session.transport.streaming)
+        self.session.send(b"QUIT\r\n")
+        self.assertIsNone(self.session.transport.producer)
+
+    def test_slow_reader_that_closed_its_half_is_answered_in_full(self) -> None:
+        transport = self.session.transport
+
+        def write(data: bytes) -> None:
+            StringTransport.write(transport, data)
+            self.session.protocol.pauseProducing()
+
+        self.patch(transport, "write", write)
+        self.session.send(b"NOOP\r\n" * 640)
+        self.session.protocol.readConnectionLost()
+        self.assertFalse(self.session.closed)
+        for _ in range(20):
+            if not self.session.closed:
+                self.session.protocol.resumeProducing()
+        self.assertEqual(transport.value().count(b"250 2.0.0 OK\r\n"), 640 - 64)
+        self.assertTrue(self.session.closed)
+
+    def test_nothing_is_done_after_quit_in_the_same_piece(self) -> None:
+        said = self.session.send(b"QUIT\r\n" + TO_DATA + MESSAGE)
+        self.assertEqual(codes(said), ["221 2.0.0"])
+        self.assertEqual(self.session.backend.saved, [])
+
+    def test_what_is_closed_stays_paused(self) -> None:
+        answer: Deferred[IResult] = Deferred()
+        self.session.backend.save = lambda envelope: answer
+        self.session.send(TO_DATA + MESSAGE)
+        self.session.send(b"QUIT\r\n")
+        answer.callback(queued("q1"))
+        self.assertEqual(codes(self.session.heard()), ["250 2.0.0", "221 2.0.0"])
+        self.assertEqual(self.session.transport.producerState, "paused")
+
+    def test_quit_and_then_shutdown(self) -> None:
+        self.session.send(b"QUIT\r\n")
+        self.session.factory.shut_down(30)
+        self.assertEqual(self.session.heard(), b"")
+
+    def test_answer_cancelled_by_the_backend_is_logged(self) -> None:
+        answer: Deferred[IResult] = Deferred()
+        self.session.backend.save = lambda envelope: answer
+        self.session.send(TO_DATA + MESSAGE)
+        answer.errback(CancelledError())
+        self.assertEqual(codes(self.session.heard()), ["451 4.3.0"])
+        self.assertEqual(len(self.session.events), 1)
+
+    def test_longest_line(self) -> None:
+        for length, reply in ((2048, "250 2.0.0"), (2049, "500 5.5.2")):
+            line = b"NOOP " + b"x" * (length - 7) + b"\r\n"
+            self.assertEqual(codes(self.session.send(line)), [reply])
+
+    def test_data_after_the_close_gains_no_time(self) -> None:
+        self.session.send(b"QUIT\r\n")
+        self.session.clock.advance(59)
+        self.session.send(b"NOOP\r\n")
+        self.session.clock.advance(1)
+        self.assertTrue(self.session.transport.aborted)
+
+    def test_paused_each_time(self) -> None:
+        for _ in range(2):
+            answer: Deferred[IResult] = Deferred()
+            self.session.backend.save = partial(give, answer)
+            self.session.send(TO_DATA + MESSAGE)
+            self.session.send(b"NOOP\r\n")
+            self.assertEqual(self.session.transport.producerState, "paused")
+            answer.callback(queued("q1"))
+            self.assertEqual(self.session.transport.producerState, "producing")
+
+    def test_refused_after_accepted(self) -> None:
+        self.session.send(
+            OPENING + b"RCPT TO:<b@example.com>\r\nRCPT TO:<nobody@example.com>\r\nDATA\r\n.\r\n"
+        )
+        (envelope,) = self.session.backend.saved
+        self.assertEqual([str(rcpt) for rcpt in envelope.rcpt_to], ["b@example.com"])
+
+    def test_refused_hello_changes_nothing(self) -> None:
+        said = self.session.send(OPENING + b"RCPT TO:<c@example.com>\r\nEHLO\r\nDATA\r\n")
+        self.assertEqual(codes(said)[3:], ["501 5.5.4", "354 end"])
+
+    def test_refused_mail_opens_nothing(self) -> None:
+        said = self.session.send(HELLO + b"MAIL FROM:<a@\r\nRCPT TO:<c@example.com>\r\n")
+        self.assertEqual(codes(said)[1:], ["501 5.1.7", "503 5.5.1"])
+
+    def test_helo_after_ehlo(self) -> None:
+        self.session.send(
+            HELLO + b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<c@example.com>\r\nDATA\r\n.\r\n"
+        )
+        self.assertFalse(self.session.backend.saved[0].esmtp)
+
+    def test_too_long_is_known_at_the_limit(self) -> None:
+        lines = LineBuffer(8)
+        lines.feed(b"x" * 8)
+        self.assertRaises(LineTooLong, lines.line)
+
+    def test_cr_of_a_long_line_at_the_end_of_a_piece(self) -> None:
+        said = self.session.send(b"NOOP\r\n" + b"x" * 3000 + b"\r")
+        said += self.session.send(b"\nRSET x\r\n")
+        self.assertEqual(codes(said), ["250 2.0.0", "500 5.5.2", "501 5.5.4"])
+
+
+class UntakenGoodbyeTests(SynchronousTestCase):
+    """A client that does not read must not hold up the end."""
+
+    def setUp(self) -> None:
+        self.session = Session(timeout=600)
+        self.session.heard()
+
+    def test_goodbye_not_taken_does_not_hold_up_the_end(self) -> None:
+        self.session.send(b"QUIT\r\n")
+        self.session.factory.shut_down(30)
+        self.session.clock.advance(5)
+        self.assertTrue(self.session.transport.aborted)
+
+    def test_answer_not_taken_does_not_hold_up_the_end(self) -> None:
+        answer: Deferred[IResult] = Deferred()
+        self.session.backend.save = lambda envelope: answer
+        self.session.send(TO_DATA + MESSAGE)
+        self.session.factory.shut_down(30)
+        self.session.protocol.pauseProducing()
+        answer.callback(queued("q1"))
+        self.assertEqual(codes(self.session.heard()), ["250 2.0.0", "421 4.3.2"])
+        self.session.clock.advance(5)
+        self.assertTrue(self.session.transport.aborted)
+
+    def test_no_timer_is_brought_forward(self) -> None:
+        (timer,) = self.session.clock.getDelayedCalls()
+        self.session.factory.shut_down(30)
+        self.assertFalse(timer.active())
