@@ -394,6 +394,13 @@ class Draining(ConveyorTestCase):
         self.works[0].callback(SAVED)
         self.successResultOf(drained)
 
+    def test_the_last_is_answered_before(self) -> None:
+        order: list[str] = []
+        self.submit().addCallback(lambda _: order.append("answered"))
+        self.conveyor.drain().addCallback(lambda _: order.append("drained"))
+        self.works[0].callback(SAVED)
+        self.assertEqual(order, ["answered", "drained"])
+
     def test_does_not_wait_for_what_was_taken_off(self) -> None:
         _, replies = self.submit_many(2)
         drained = self.conveyor.drain()

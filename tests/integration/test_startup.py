@@ -118,7 +118,7 @@ class CheckTests(DaemonTestCase):
     def test_good_configuration_opens_nothing(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             taken = f"127.0.0.1:{server.getsockname()[1]}"
-            process = self.check(listen_interface=taken, pid_file="pid")
+            process = self.check(listen_interface=taken, pid_file="pid", log_file="log")
         self.assertEqual((process.finish(), process.stderr), (0, []))
         self.assertEqual(process.stdout, ["test.json: OK\n"])
         self.assertEqual(os.listdir(self.directory), ["test.json"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import zlib
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from typing import Any
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -104,6 +106,17 @@ class RowTests(SqlTestCase):
             envelope = make_envelope(data)
             row = self.stored(envelope)
             self.assertEqual(row["mail"], envelope.delivery_header.encode() + data)
+
+    def test_date_is_utc_wherever_the_machine_is(self) -> None:
+        # Cleaned up in reverse order.
+        self.addCleanup(time.tzset)
+        environment = mock.patch.dict(os.environ, TZ="UTC-14")
+        environment.start()
+        self.addCleanup(environment.stop)
+        time.tzset()
+        date = datetime.fromisoformat(self.stored(make_envelope())["date"])
+        utc = datetime.now(timezone.utc).replace(tzinfo=None)
+        self.assertLess(abs(utc - date), timedelta(hours=1))
 
     def test_a_row_for_each_recipient_in_order(self) -> None:
         paths = (b"<a@example.org>", b"<a@example.org>", b"<b@example.org>")
