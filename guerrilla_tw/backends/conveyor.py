@@ -150,7 +150,7 @@ class Conveyor:
             return
         self._log.warn(
             "{queued_id}: late end of work that nobody waits for any more: "
-            "{code} {enhanced} {text}",
+            "{code} {enhanced!r} {text!r}",
             queued_id=job.envelope.queued_id,
             code=result.code,
             enhanced=result.enhanced,

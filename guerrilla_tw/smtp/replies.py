@@ -31,7 +31,8 @@ def reply(code: int, *texts: str) -> bytes:
 def from_result(result: IResult) -> bytes:
     """:returns: a backend's result as a reply; :data:`LOCAL_ERROR` if it is no sensible one."""
     try:
-        if result.code == 250 or 400 <= result.code <= 599:
+        # Not 421, which says that the connection is closed now.
+        if result.code == 250 or (400 <= result.code <= 599 and result.code != 421):
             return reply(result.code, f"{result.enhanced} {result.text}")
     except (AttributeError, TypeError):
         pass  # A backend of somebody's own answered something else.

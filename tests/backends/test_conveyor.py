@@ -224,7 +224,7 @@ class Timeouts(ConveyorTestCase):
             self.events.texts()[1:],
             [
                 f"{envelope.queued_id}: late end of work that nobody waits for any more: "
-                "554 5.7.1 refused"
+                "554 '5.7.1' 'refused'"
             ],
         )
 
@@ -279,7 +279,7 @@ class Cancelling(ConveyorTestCase):
             self.events.texts(),
             [
                 f"{envelope.queued_id}: late end of work that nobody waits for any more: "
-                "250 2.0.0 saved"
+                "250 '2.0.0' 'saved'"
             ],
         )
 

@@ -36,6 +36,8 @@ class ReplyTests(SynchronousTestCase):
             SimpleNamespace(code=354, enhanced="2.0.0", text="go on"),
             SimpleNamespace(code=221, enhanced="2.0.0", text="bye"),
             SimpleNamespace(code=99999, enhanced="5.0.0", text="x"),
+            # The connection would stay open.
+            SimpleNamespace(code=421, enhanced="4.3.2", text="bye"),
         ]
         for result in strange:
             self.assertEqual(replies.from_result(result), replies.LOCAL_ERROR)  # type: ignore[arg-type]
