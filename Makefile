@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 CONFIG ?= examples/guerrilla.json
+SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ READY := $(VENV)/.ready
 # Debian keeps smtp-source where only root looks.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help venv run test lint clean
+.PHONY: help venv run test fuzz lint clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -35,6 +36,11 @@ run: $(READY) ## start the daemon in the foreground (CONFIG=file; Ctrl-C ends it
 test: $(READY) ## run all tests, with branch coverage
 	@tools/test_programs.sh
 	@$(BIN)/python tools/run_tests.py
+
+fuzz: $(READY) ## look for input that breaks a rule (SECONDS=60 for each target)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0'
+	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
+	$(BIN)/python -m tests.smtp.differential --seconds $(SECONDS)
 
 lint: $(READY) ## check style, types and the arrows between modules
 	$(BIN)/ruff check

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from guerrilla_tw.backends.results import STORE_UNAVAILABLE as STORE_UNAVAILABLE
     from guerrilla_tw.backends.results import TOO_LARGE_FOR_STORE as TOO_LARGE_FOR_STORE
     from guerrilla_tw.backends.results import USER_SUSPENDED as USER_SUSPENDED
+    from guerrilla_tw.backends.results import RecipientResults as RecipientResults
     from guerrilla_tw.backends.results import Result as Result
     from guerrilla_tw.config import Config as Config
     from guerrilla_tw.config import ConfigError as ConfigError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from guerrilla_tw.interfaces import IBackendService as IBackendService
     from guerrilla_tw.interfaces import IInitializer as IInitializer
     from guerrilla_tw.interfaces import IProcessor as IProcessor
+    from guerrilla_tw.interfaces import IRecipientResults as IRecipientResults
     from guerrilla_tw.interfaces import IResult as IResult
     from guerrilla_tw.interfaces import IShutdowner as IShutdowner
     from guerrilla_tw.interfaces import Task as Task
@@ -48,6 +50,7 @@ _HOMES = {
         "STORE_UNAVAILABLE",
         "TOO_LARGE_FOR_STORE",
         "USER_SUSPENDED",
+        "RecipientResults",
         "Result",
     ),
     "guerrilla_tw.config": ("Config", "ConfigError", "Duration", "ServerConfig", "load_config"),
@@ -57,6 +60,7 @@ _HOMES = {
         "IBackendService",
         "IInitializer",
         "IProcessor",
+        "IRecipientResults",
         "IResult",
         "IShutdowner",
         "Task",

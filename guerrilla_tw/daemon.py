@@ -5,31 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 from twisted.internet.interfaces import IAddress
-from twisted.internet.tcp import Port
 from twisted.logger import ILogObserver, Logger
 
 from guerrilla_tw.backends.gateway import Gateway
 from guerrilla_tw.backends.registry import Constructor, Registry
-from guerrilla_tw.config import Config, ConfigError, ServerConfig
+from guerrilla_tw.config import Config, ConfigError
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.logs import make_observer
 from guerrilla_tw.processors import BUILTIN
-from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
-from guerrilla_tw.smtp.hosts import AllowedHosts
+from guerrilla_tw.servers import ListeningServer, enabled_servers
+from guerrilla_tw.smtp.server import Server
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
 
 # How long clients may take to finish the command in hand at shutdown, in seconds.
 CLIENTS_TIMEOUT = 30.0
-# Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
-_BACKLOG = 1024
 
 
 class Guerrilla(Service):
@@ -59,7 +54,7 @@ class Guerrilla(Service):
         self._reactor = reactor
         self._registry = Registry(BUILTIN)
         self._backend = backend or Gateway(self._registry, reactor, self.log)
-        self._servers: list[_Server] = []
+        self._servers: list[ListeningServer] = []
         self._opening: Deferred[None] | None = None
         self._serving = False
 
@@ -79,13 +74,13 @@ class Guerrilla(Service):
         :returns: warnings, one line each.
         :raises ConfigError: the daemon could not start with it.
         """
-        _allowed_hosts(self.config)
+        self._make_servers()
         return self._backend.check(self.config.backend_config)
 
     @property
     def addresses(self) -> list[IAddress]:
         """The addresses that it listens on, with real port numbers in place of 0."""
-        return [server.port.getHost() for server in self._servers]
+        return [server.address for server in self._servers]
 
     # IService
 
@@ -100,11 +95,12 @@ class Guerrilla(Service):
         for warning in self.check():
             # Not as "warning": Twisted takes an event that has one for a warning of Python's.
             self.log.warn("{advice}", advice=warning)
-        hosts = _allowed_hosts(self.config)
         try:
-            for index, server in enumerate(self.config.servers):
-                if server.is_enabled:
-                    self._servers.append(self._listen(server, f"servers[{index}]", hosts))
+            for path, server in self._make_servers():
+                try:
+                    self._servers.append(ListeningServer(server, self._reactor))
+                except ConfigError as error:
+                    raise error.below(path) from None
         except ConfigError:
             _stop_listening(self._take_servers())
             raise
@@ -134,11 +130,7 @@ class Guerrilla(Service):
         if self._opening is not None:
             self._opening.cancel()
             yield self._opening
-        emptied = [server.factory.shut_down(CLIENTS_TIMEOUT) for server in servers]
-        for server in servers:
-            # Whom the kernel keeps for us would be cut off otherwise, not told.
-            server.port.numberAccepts = _BACKLOG
-            server.port.doRead()
+        emptied = [server.shut_down(CLIENTS_TIMEOUT) for server in servers]
         yield _stop_listening(servers)
         yield DeferredList(emptied)
         yield self._backend.shutdown()
@@ -147,18 +139,10 @@ class Guerrilla(Service):
             self._remove_pid_file()
             self.log.info("stopped")
 
-    def _listen(self, server: ServerConfig, path: str, hosts: AllowedHosts) -> _Server:
-        host, port = server.address
-        factory = GuerrillaESMTPFactory(server, hosts, self._backend, self._reactor, self.log)
-        try:
-            listening = self._reactor.listenTCP(port, factory, _BACKLOG, host)
-        except CannotListenError as error:
-            cause = f"cannot listen on {server.listen_interface}: {error.socketError}"
-            raise ConfigError(cause, f"{path}.listen_interface") from None
-        listening.stopReading()
-        return _Server(listening, factory)
+    def _make_servers(self) -> list[tuple[str, Server]]:
+        return enabled_servers(self.config, self._backend, self._reactor, self.log)
 
-    def _take_servers(self) -> list[_Server]:
+    def _take_servers(self) -> list[ListeningServer]:
         """:returns: the servers, whose end is the caller's from now on."""
         servers, self._servers = self._servers, []
         return servers
@@ -175,9 +159,7 @@ class Guerrilla(Service):
         self._backend.start()
         self._serving = True
         for server in self._servers:
-            server.port.startReading()
-            address = server.port.getHost()
-            self.log.info("listening on {host}:{port}", host=address.host, port=address.port)
+            server.answer()
 
     def _write_pid_file(self) -> None:
         if not self.config.pid_file:
@@ -194,20 +176,5 @@ class Guerrilla(Service):
                 os.unlink(self.config.pid_file)
 
 
-@dataclass(frozen=True)
-class _Server:
-    """One of the configured servers, listening."""
-
-    port: Port
-    factory: GuerrillaESMTPFactory
-
-
-def _stop_listening(servers: list[_Server]) -> Deferred[Any]:
-    return DeferredList([maybeDeferred(server.port.stopListening) for server in servers])
-
-
-def _allowed_hosts(config: Config) -> AllowedHosts:
-    try:
-        return AllowedHosts(config.allowed_hosts)
-    except ValueError as error:
-        raise ConfigError(str(error), "allowed_hosts") from None
+def _stop_listening(servers: list[ListeningServer]) -> Deferred[Any]:
+    return DeferredList([server.stop_listening() for server in servers])

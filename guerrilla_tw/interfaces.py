@@ -41,6 +41,17 @@ class IResult(Interface):
     text: str = Attribute("Text for people: printable ASCII, one line.")
 
 
+class IRecipientResults(IResult):
+    """
+    An outcome that is not the same for all recipients. A client that speaks LMTP is told each of
+    them (RFC 2033); one that speaks SMTP only the result as a whole.
+    """
+
+    recipients: Sequence[IResult] = Attribute(
+        "A result for each recipient, in the order of ``envelope.rcpt_to``."
+    )
+
+
 class IProcessor(Interface):
     """One link of a chain. It answers, or asks the next link and may change the answer."""
 

@@ -73,13 +73,15 @@ class MakeServiceTests(MakeServiceTestCase):
         self.write()
         service = self.make()
         self.assertIsInstance(service, Guerrilla)
-        self.assertEqual(service.config.servers[0].address, ("127.0.0.1", 25))
+        self.assertEqual(service.config.servers[0].interface, ("127.0.0.1", 25, ""))
         self.assertEqual(os.listdir(self.directory), ["test.json"])
 
     def test_no_file_makes_the_default_daemon(self) -> None:
         options = tap.Options()
         options.parseOptions([])
-        self.assertEqual(tap.makeService(options).config.servers[0].address, ("127.0.0.1", 2525))
+        self.assertEqual(
+            tap.makeService(options).config.servers[0].interface, ("127.0.0.1", 2525, "")
+        )
 
     def test_setting_that_is_refused(self) -> None:
         self.write(log_level="loud")

@@ -3,11 +3,17 @@
 set -eu
 
 # program:package
-programs='swaks:swaks smtp-source:postfix'
+programs='swaks:swaks smtp-source:postfix haproxy:haproxy nginx:nginx curl:curl'
+# Modules of nginx, which are packages of their own.
+modules='stream mail'
 
 missing=
 for pair in $programs; do
     command -v "${pair%:*}" >/dev/null || missing="$missing ${pair#*:}"
+done
+for module in $modules; do
+    [ -e "/usr/lib/nginx/modules/ngx_${module}_module.so" ] ||
+        missing="$missing libnginx-mod-$module"
 done
 if [ -n "$missing" ]; then
     # Only smtp-source is wanted of Postfix, not a mail server at the next boot.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 from zope.interface import implementer
 
-from guerrilla_tw.interfaces import IResult
+from guerrilla_tw.interfaces import IRecipientResults, IResult
 
 # RFC 5321 section 4.5.3.1.5: a reply line has 512 octets at most, code and line end included.
 _LONGEST_TEXT = 450
 _UNPRINTABLE = re.compile(r"[^ -~]")
+# First digits of reply codes, the worst first.
+_SEVERITY = (4, 5, 2)
 _CODE = re.compile(r"250|[45][0-9]{2}")
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
@@ -33,13 +36,33 @@ class Result(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         code = str(self.code)
-        fit = _CODE.fullmatch(code) and _ENHANCED.fullmatch(self.enhanced)
-        if not fit or code[0] != self.enhanced[0] or code == "421":
+        match = _CODE.fullmatch(code) and _ENHANCED.fullmatch(self.enhanced)
+        if not match or code[0] != self.enhanced[0] or code == "421":
             raise ValueError(f"not a result: {self.code!r} {self.enhanced!r}")
         # For the reply, and for whoever logs it.
-        if _UNPRINTABLE.search(self.text) or len(self.text) > _LONGEST_TEXT:
+        fits = self.text.isascii() and self.text.isprintable() and len(self.text) <= _LONGEST_TEXT
+        if not fits:
             cleaned = _UNPRINTABLE.sub("?", self.text)[:_LONGEST_TEXT]
             msgspec.structs.force_setattr(self, "text", cleaned)
+
+
+@implementer(IRecipientResults)
+class RecipientResults:
+    """
+    The outcome of a message that is not the same for all its recipients.
+
+    As a whole it is the worst of them, since a client that speaks SMTP hears one reply for all:
+    "try again" if one recipient is to be tried again, else the first no, else the first yes.
+
+    :param recipients: a result for each recipient, in order; one at least.
+    """
+
+    def __init__(self, recipients: Iterable[IResult]) -> None:
+        self.recipients = tuple(recipients)
+        worst = min(self.recipients, key=lambda result: _SEVERITY.index(result.code // 100))
+        self.code = worst.code
+        self.enhanced = worst.enhanced
+        self.text = worst.text
 
 
 def queued(queued_id: str) -> Result:

@@ -47,6 +47,8 @@ __all__ = [
     "unknown_settings",
 ]
 
+# Setting: what 0 means.
+_NUMBERS: Final = {"spill_size": 2**20, "max_inflight_bytes": 2**28}
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
 
@@ -71,6 +73,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     :param log_level: one of :data:`LOG_LEVELS`, in any case.
     :param allowed_hosts: hosts whose mail is taken; by default this host's name.
     :param pid_file: a path, or empty for none.
+    :param spill_size: octets of a message that are kept in memory while it is here, at most; what
+        is larger is kept in a file. 1 MiB by default.
+    :param spill_dir: where such files are made; by default where the system has temporary files.
+    :param max_inflight_bytes: octets of messages that are kept in memory while they are here, at
+        most, over all clients; 256 MiB by default. Beyond it each is kept in a file.
     :param backend_config: settings of the gateway and of every processor, as JSON values.
     :param servers: by default, an enabled one on 127.0.0.1:2525.
     :raises ConfigError: a value is out of range, two servers would listen in the same place, or
@@ -81,6 +88,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = ""
     allowed_hosts: tuple[str, ...] = ()
     pid_file: str = ""
+    # 0: the default in _NUMBERS.
+    spill_size: int = 0
+    spill_dir: str = ""
+    max_inflight_bytes: int = 0
     backend_config: Mapping[str, Any] = msgspec.field(default_factory=dict)
     servers: tuple[ServerConfig, ...] = ()
 
@@ -90,7 +101,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         set_default(self, "allowed_hosts", (socket.gethostname(),))
         set_default(self, "backend_config", _embedded_store())
         set_default(self, "servers", (ServerConfig(is_enabled=True),))
-        for name in ("log_file", "pid_file"):
+        for name, default in _NUMBERS.items():
+            if getattr(self, name) < 0:
+                raise ConfigError("is below 0", name)
+            set_default(self, name, default)
+        for name in ("log_file", "pid_file", "spill_dir"):
             if not getattr(self, name).isprintable():
                 raise ConfigError("holds a control character", name)
         self._check_log_level()
@@ -112,7 +127,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             if server.log_file not in ("", self.log_file):
                 raise ConfigError("a log file of its own is not supported yet", f"{path}.log_file")
             for earlier, other in enumerate(self.servers[:index]):
-                if overlap(server.address, other.address):
+                if overlap(server.interface, other.interface):
                     raise ConfigError(
                         f"servers[{earlier}] listens there already", f"{path}.listen_interface"
                     )

@@ -1,31 +1,57 @@
-"""Where a server listens: ``listen_interface``, as Go's ``net.Listen`` takes it."""
+"""Where a server listens: ``listen_interface``, as Go's ``net.Listen`` takes it, or a socket."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT: Final = 65535
+# The kernel's limit for the path of a socket is 108 octets, one of them for the end.
+_LONGEST_PATH: Final = 107
 
 
-def parse_interface(text: str) -> tuple[str, int]:
+class Interface(NamedTuple):
     """
-    Read ``host:port``, ``:port`` or ``[IPv6 address]:port``.
+    Where a server listens.
+
+    :param host: a name or an address, empty for every interface.
+    :param port: 0 lets the system choose one.
+    :param path: of a UNIX socket; empty for TCP.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+def parse_interface(text: str) -> Interface:
+    """
+    Read ``host:port``, ``:port``, ``[IPv6 address]:port`` or ``unix:path``.
 
     :param text: the setting.
-    :returns: the host in its shortest form, empty for every interface; and the port, 0 to 65535,
-        where 0 lets the system choose one.
+    :returns: the host in its shortest form and the port, or the path.
     :raises ValueError: it is none of these.
     """
+    if text.startswith("unix:"):
+        return Interface(path=_check_path(text.removeprefix("unix:")))
     host, colon, port = text.rpartition(":")
     if not colon:
-        raise ValueError("has no port; write host:port, :port or [IPv6 address]:port")
+        raise ValueError("has no port; write host:port, :port, [IPv6 address]:port or unix:path")
     if not _PORT.fullmatch(port) or int(port) > _HIGHEST_PORT:
         raise ValueError("the port is not a number from 0 to 65535")
-    return _normalize(host), int(port)
+    return Interface(_normalize(host), int(port))
+
+
+def _check_path(path: str) -> str:
+    if not path or "\0" in path or not path.isprintable():
+        raise ValueError("has no path behind unix:")
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise ValueError(f"the path is longer than {_LONGEST_PATH} octets")
+    return path
 
 
 def _normalize(host: str) -> str:
@@ -46,17 +72,19 @@ def _normalize(host: str) -> str:
     return host.lower()
 
 
-def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
+def overlap(one: Interface, other: Interface) -> bool:
     """
     Tell whether two servers would listen in the same place.
 
-    :param one: host and port, as :func:`parse_interface` gives them.
-    :param other: the same of the other server.
+    :param one: where one listens.
+    :param other: where the other does.
     """
     if one == other:
         return True
-    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one[0], other[0])}
-    if one[1] != other[1] or one[1] == 0:
+    if one.path or other.path:
+        return os.path.abspath(one.path) == os.path.abspath(other.path)
+    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
+    if one.port != other.port or one.port == 0:
         return False
     if len(hosts) == 1 or hosts & {"", "::"}:
         return True

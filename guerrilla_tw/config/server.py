@@ -7,19 +7,47 @@ from typing import Final
 
 import msgspec
 
-from guerrilla_tw.config.listen import parse_interface
+from guerrilla_tw.config.durations import Duration
+from guerrilla_tw.config.listen import Interface, parse_interface
 from guerrilla_tw.config.settings import ConfigError, check_host_name, set_default
 
-# Setting of a server: what 0 means, and the highest value.
+# Setting of a server: what 0 means, the lowest value otherwise, and the highest.
 _NUMBERS: Final = {
-    "max_size": (10 * 2**20, 2**31),
-    "timeout": (30, 24 * 60 * 60),
-    "max_clients": (100, 1_000_000),
+    "max_size": (10 * 2**20, 1, 2**31),
+    "timeout": (30, 1, 24 * 60 * 60),
+    "max_clients": (100, 1, 1_000_000),
+    # RFC 5321 section 4.5.3.1.8 promises a hundred to every sender.
+    "max_recipients": (100, 100, 100_000),
+    "max_errors": (5, 1, 1_000_000),
+    "max_messages": (0, 1, 1_000_000_000),
+    # RFC 5321 section 4.5.3.1.4 has 512, and extensions add to it.
+    "max_command_line": (2048, 512, 65536),
+    # RFC 5321 section 4.5.3.1.6 has 1000, and many senders do not keep to it.
+    "max_text_line": (2**20, 1000, 2**31),
+    "min_data_rate": (64, 1, 2**31),
 }
+_PROTOCOLS: Final = ("smtp", "lmtp")
+_BARE_NEWLINE: Final = ("reject", "normalize")
+_LOOPBACK: Final = ("127.0.0.0/8", "::1")
+_LONGEST_GREETING_DELAY: Final = 60
 
 
 class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A server's ``tls`` object. The settings are go-guerrilla's."""
+    """
+    A server's ``tls`` object. The settings are go-guerrilla's; what is empty means the default.
+
+    :param start_tls_on: whether STARTTLS is offered.
+    :param tls_always_on: whether each connection begins with a TLS handshake.
+    :param private_key_file: PEM file of the key.
+    :param public_key_file: PEM file of the certificate, with those that vouch for it behind it.
+    :param root_cas_file: PEM file of the authorities for client certificates.
+    :param client_auth_type: what is asked of clients, under the names of Go's ``crypto/tls``.
+    :param protocols: the lowest and the highest version, ``tls1.0`` to ``tls1.3``.
+    :param ciphers: cipher suites, under the names of Go's ``crypto/tls``.
+    :param curves: ``P256``, ``P384``, ``P521``, ``X25519``.
+    :param prefer_server_cipher_suites: whether our order of ciphers counts, not the client's.
+    :raises ConfigError: it is on, and a file is missing.
+    """
 
     start_tls_on: bool = False
     tls_always_on: bool = False
@@ -32,38 +60,85 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
     curves: tuple[str, ...] = ()
     prefer_server_cipher_suites: bool = False
 
+    def __post_init__(self) -> None:
+        if self.is_on:
+            for name in ("private_key_file", "public_key_file"):
+                if not getattr(self, name):
+                    raise ConfigError("is missing, and TLS is on", name)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is TLS at all."""
+        return self.start_tls_on or self.tls_always_on
+
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One of the ``servers``. The settings and defaults are go-guerrilla's; 0 or "" means the default.
+    One of the ``servers``; 0 or "" means the default.
+
+    Where go-guerrilla has a setting, it is under the same name and with the same default.
 
     :param is_enabled: whether it is started.
     :param host_name: what it calls itself; by default this host's name.
-    :param listen_interface: ``host:port``, ``:port`` or ``[IPv6 address]:port``.
+    :param listen_interface: ``host:port``, ``:port``, ``[IPv6 address]:port`` or ``unix:path``.
+    :param protocol: ``smtp``, the default, or ``lmtp`` (RFC 2033).
     :param max_size: octets of a message, at most.
-    :param timeout: seconds that a client may be idle.
+    :param timeout: seconds that a client may take for a command, or be silent in a message.
+    :param message_timeout: from MAIL to the end of the message, at most; an hour by default.
+    :param min_data_rate: octets a second that a message must come with, at least.
     :param max_clients: clients at one time.
+    :param max_recipients: of one message.
+    :param max_errors: errors of protocol that a client may make before it is let go.
+    :param max_messages: of one connection; 0 for no limit.
+    :param max_command_line: octets of a command, line end included.
+    :param max_text_line: octets of a line of a message, line end included.
+    :param bare_newline: what is done with a message that has a CR or LF alone: ``reject``, the
+        default, or ``normalize``.
+    :param reject_early_talkers: how long the greeting is held back, to refuse who does not wait
+        for it; by default it is not.
     :param log_file: empty for the one of the whole configuration.
-    :raises ConfigError: a value is out of range, or its feature is not built yet.
+    :param proxyon: whether connections begin with a PROXY header.
+    :param xclient_on: whether XCLIENT is offered.
+    :param trusted_proxies: addresses and networks that these two are taken from.
+    :raises ConfigError: a value is out of range.
     """
 
     is_enabled: bool = False
     host_name: str = ""
     listen_interface: str = ""
-    # 0: the default in _NUMBERS.
+    protocol: str = ""
     max_size: int = 0
     timeout: int = 0
+    message_timeout: Duration = Duration(0)
+    min_data_rate: int = 0
     max_clients: int = 0
+    max_recipients: int = 0
+    max_errors: int = 0
+    max_messages: int = 0
+    max_command_line: int = 0
+    max_text_line: int = 0
+    bare_newline: str = ""
+    reject_early_talkers: Duration = Duration(0)
     log_file: str = ""
-    xclient_on: bool = False
     proxyon: bool = False
+    xclient_on: bool = False
+    trusted_proxies: tuple[str, ...] = ()
     tls: TLSConfig = TLSConfig()
 
     def __post_init__(self) -> None:
-        for name, (default, limit) in _NUMBERS.items():
-            if not 0 <= getattr(self, name) <= limit:
-                raise ConfigError(f"is not from 1 to {limit}, or 0 for the default", name)
+        for name, (default, lowest, highest) in _NUMBERS.items():
+            value = getattr(self, name)
+            if value != 0 and not lowest <= value <= highest:
+                cause = f"is not from {lowest} to {highest}, or 0 for the default"
+                raise ConfigError(cause, name)
             set_default(self, name, default)
+        set_default(self, "message_timeout", Duration(60 * 60))
+        if self.reject_early_talkers > _LONGEST_GREETING_DELAY:
+            cause = f"is longer than {_LONGEST_GREETING_DELAY} seconds"
+            raise ConfigError(cause, "reject_early_talkers")
+        self._set_choice("protocol", _PROTOCOLS)
+        self._set_choice("bare_newline", _BARE_NEWLINE)
+        set_default(self, "trusted_proxies", _LOOPBACK)
         set_default(self, "host_name", socket.gethostname())
         check_host_name(self, "host_name")
         set_default(self, "listen_interface", "127.0.0.1:2525")
@@ -71,21 +146,14 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             parse_interface(self.listen_interface)
         except ValueError as error:
             raise ConfigError(str(error), "listen_interface") from None
-        if self.is_enabled:
-            self._refuse_unbuilt()
 
-    def _refuse_unbuilt(self) -> None:
-        unbuilt = {
-            "xclient_on": (self.xclient_on, "XCLIENT"),
-            "proxyon": (self.proxyon, "the PROXY protocol"),
-            "tls.start_tls_on": (self.tls.start_tls_on, "TLS"),
-            "tls.tls_always_on": (self.tls.tls_always_on, "TLS"),
-        }
-        for path, (is_on, feature) in unbuilt.items():
-            if is_on:
-                raise ConfigError(f"{feature} is not supported yet", path)
+    def _set_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        """The first choice is the default."""
+        set_default(self, name, choices[0])
+        if getattr(self, name) not in choices:
+            raise ConfigError(f"is none of {', '.join(choices)}", name)
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host (empty for every interface) and port of ``listen_interface``."""
+    def interface(self) -> Interface:
+        """What ``listen_interface`` says."""
         return parse_interface(self.listen_interface)

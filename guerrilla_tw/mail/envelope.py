@@ -1,60 +1,13 @@
-"""One message on its way: its envelope and its body."""
+"""One message on its way, and what is known of it."""
 
 from __future__ import annotations
 
 import os
-from io import BytesIO
 from typing import BinaryIO
 
 from guerrilla_tw.mail.address import Address
-from guerrilla_tw.mail.headers import Headers, header_block
-
-
-class Body:
-    """
-    The octets of one message: written piece by piece, then read any number of times.
-
-    A message that comes as one piece is kept as that object, without a copy.
-    """
-
-    __slots__ = ("_buffer", "_piece", "_size")
-
-    def __init__(self) -> None:
-        self._piece = b""
-        # Pieces may be an octet each: from the second on they share one buffer.
-        self._buffer: BytesIO | None = None
-        self._size = 0
-
-    def write(self, piece: bytes) -> None:
-        """
-        Append a piece of the message.
-
-        :param piece: the next octets, dot-unstuffed.
-        """
-        if self._buffer is not None:
-            self._buffer.write(piece)
-        elif not self._size:
-            self._piece = piece
-        else:
-            self._buffer = BytesIO()
-            self._buffer.write(self._piece)
-            self._buffer.write(piece)
-            self._piece = b""
-        self._size += len(piece)
-
-    @property
-    def size(self) -> int:
-        """The number of octets written."""
-        return self._size
-
-    @property
-    def data(self) -> bytes:
-        """All octets written."""
-        return self._piece if self._buffer is None else self._buffer.getvalue()
-
-    def open(self) -> BinaryIO:
-        """Open what was written for reading, from its start. Each reader has its own position."""
-        return BytesIO(self.data)
+from guerrilla_tw.mail.body import Body
+from guerrilla_tw.mail.headers import MAX_HEADER_BLOCK, Headers, header_block
 
 
 class Envelope:
@@ -67,6 +20,9 @@ class Envelope:
     :param helo: what the client called itself in HELO or EHLO; the front lets few characters pass.
     :param tls: True if the message came over TLS.
     :param esmtp: True if the client said EHLO.
+    :param lmtp: True if the client said LHLO (RFC 2033).
+    :param utf8: True if MAIL came with SMTPUTF8 (RFC 6531).
+    :param body: where the message will be written; by default a body that stays in memory.
 
     .. attribute:: mail_from
 
@@ -94,7 +50,8 @@ class Envelope:
 
     .. attribute:: delivery_header
 
-        Header lines in ASCII that go before the message where it is stored, with their CRLF.
+        Header lines that go before the message where it is stored, with their CRLF: ASCII, or
+        UTF-8 in a message with UTF-8 addresses.
 
     .. attribute:: queued_id
 
@@ -107,7 +64,7 @@ class Envelope:
 
     .. attribute:: body
 
-        The message as received, a :class:`Body`.
+        The message as received, a :class:`~guerrilla_tw.mail.body.Body`.
     """
 
     __slots__ = (
@@ -117,6 +74,7 @@ class Envelope:
         "hashes",
         "header",
         "helo",
+        "lmtp",
         "mail_from",
         "queued_id",
         "rcpt_to",
@@ -124,16 +82,27 @@ class Envelope:
         "stored_as",
         "subject",
         "tls",
+        "utf8",
         "values",
     )
 
     def __init__(
-        self, remote_ip: str = "", helo: str = "", *, tls: bool = False, esmtp: bool = False
+        self,
+        remote_ip: str = "",
+        helo: str = "",
+        *,
+        tls: bool = False,
+        esmtp: bool = False,
+        lmtp: bool = False,
+        utf8: bool = False,
+        body: Body | None = None,
     ) -> None:
         self.remote_ip = remote_ip
         self.helo = helo
         self.tls = tls
         self.esmtp = esmtp
+        self.lmtp = lmtp
+        self.utf8 = utf8
         self.mail_from = Address(null_path=True)
         self.rcpt_to: list[Address] = []
         self.subject = ""
@@ -143,7 +112,21 @@ class Envelope:
         self.delivery_header = ""
         self.queued_id = os.urandom(16).hex()
         self.stored_as = ""
-        self.body = Body()
+        self.body = Body() if body is None else body
+
+    @property
+    def protocol(self) -> str:
+        """
+        What the message came by, as Received names it behind "with".
+
+        A keyword of RFC 5321 section 4.4, RFC 3848 or RFC 6531 section 4.3; and SMTPS, which is
+        in none of them, for HELO over TLS.
+        """
+        if self.utf8:
+            name = "UTF8LMTP" if self.lmtp else "UTF8SMTP"
+        else:
+            name = "LMTP" if self.lmtp else "ESMTP" if self.esmtp else "SMTP"
+        return name + "S" if self.tls else name
 
     @property
     def data(self) -> bytes:
@@ -162,11 +145,12 @@ class Envelope:
     @property
     def delivered_data(self) -> bytes:
         """The delivery header followed by the message: what a store writes."""
-        return self.delivery_header.encode("ascii", "replace") + self.body.data
+        return self.delivery_header.encode("utf-8", "replace") + self.body.data
 
     def parse_headers(self) -> None:
         """Set :attr:`header` and :attr:`subject` from the body, which is complete by then."""
-        self.header = Headers(header_block(self.body.data))
+        # One octet more shows that the last line may not be whole.
+        self.header = Headers(header_block(self.body.head(MAX_HEADER_BLOCK + 1)))
         self.subject = self.header.get("Subject") or ""
 
     def snapshot(self) -> Envelope:

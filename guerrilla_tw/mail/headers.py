@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator
 from encodings.aliases import aliases
 
-_MAX_BLOCK = 256 * 1024
+#: Octets of a header that are looked at, at most.
+MAX_HEADER_BLOCK = 256 * 1024
 # Decoding costs up to a third of a microsecond for each character.
 _MAX_DECODED = 16 * 1024
 
@@ -119,14 +120,14 @@ def header_block(data: bytes) -> bytes:
     :returns: the octets before the first empty line; all if there is no empty line; none if the
         first line is no header field. At most the whole lines of the first 256 KiB.
     """
-    if _FIRST_LINE.match(data, 0, _MAX_BLOCK) is None:
+    if _FIRST_LINE.match(data, 0, MAX_HEADER_BLOCK) is None:
         return b""
-    empty_line = _EMPTY_LINE.search(data, 0, _MAX_BLOCK)
+    empty_line = _EMPTY_LINE.search(data, 0, MAX_HEADER_BLOCK)
     if empty_line is not None:
         return data[: empty_line.start() + 1]
-    if len(data) <= _MAX_BLOCK:
+    if len(data) <= MAX_HEADER_BLOCK:
         return data
-    return data[: data.rfind(b"\n", 0, _MAX_BLOCK) + 1]
+    return data[: data.rfind(b"\n", 0, MAX_HEADER_BLOCK) + 1]
 
 
 def decode_words(text: str) -> str:

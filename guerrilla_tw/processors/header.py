@@ -59,11 +59,10 @@ def _delivery_header(envelope: Envelope, primary_host: str, date: str) -> str:
         recipient = msgspec.structs.replace(recipient, host=primary_host, ip=None)
     helo = _UNSAFE.sub("?", envelope.helo)
     message_id = envelope.hashes[0] if envelope.hashes else envelope.queued_id
-    protocol = ("ESMTP" if envelope.esmtp else "SMTP") + ("S" if envelope.tls else "")
     return (
         f"Delivered-To: {recipient}\r\n"
         f"Received: from {helo} ({helo}{_literal(envelope.remote_ip)})\r\n"
-        f"\tby {recipient.domain} with {protocol} id {message_id}@{recipient.domain};\r\n"
+        f"\tby {recipient.domain} with {envelope.protocol} id {message_id}@{recipient.domain};\r\n"
         f"\t{date}\r\n"
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,12 +17,21 @@ from guerrilla_tw.mail.address import (
 from guerrilla_tw.smtp import replies
 
 # RFC 5321 section 4.1.2: esmtp-keyword and esmtp-value.
-_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
-# RFC 1870 section 3: 1 to 20 digits.
-_SIZE = re.compile(r"[0-9]{1,20}")
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=[!-<>-~]+)?")
+_MAIL_KEYWORDS: Final = ("SIZE", "BODY", "SMTPUTF8")
+# RFC 1870 section 3, RFC 6152 section 2 and RFC 3030 section 3, RFC 6531 section 3.4.
+_MAIL_PARAMETER = re.compile(
+    r"SIZE=[0-9]{1,20}|BODY=(?:7BIT|8BITMIME|BINARYMIME)|SMTPUTF8", re.IGNORECASE | re.ASCII
+)
+# RFC 3030 section 2 sets no limit to the digits; these are as many as SIZE may have.
+_CHUNK = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 # What clients name themselves by: wider than RFC 5321's Domain, since an odd name is no reason
 # to lose mail; narrow enough for a header and a log.
 _HOST_NAME = re.compile(rb"[A-Za-z0-9._:\[\]-]{1,255}")
+
+# RFC 6531 section 3.5.
+_NEEDS_SMTPUTF8 = replies.reply(553, "5.6.7 an address that is not ASCII needs SMTPUTF8")
+_NEEDS_CHUNK = replies.reply(501, "5.5.4 syntax: BDAT size [LAST]")
 
 
 class CommandError(Exception):
@@ -59,13 +70,29 @@ def parse_host_name(argument: bytes) -> str:
     return name.decode("ascii")
 
 
-def parse_mail(argument: bytes, max_size: int) -> Address:
+class MailCommand(msgspec.Struct, frozen=True, gc=False):
+    """
+    What MAIL says.
+
+    :param address: the reverse-path, with the parameters that came with it.
+    :param size: octets that the client declares for the message (RFC 1870); 0 if it does not.
+    :param binary: whether the message is binary, BODY=BINARYMIME (RFC 3030).
+    :param utf8: whether addresses and header fields may be UTF-8, SMTPUTF8 (RFC 6531).
+    """
+
+    address: Address
+    size: int = 0
+    binary: bool = False
+    utf8: bool = False
+
+
+def parse_mail(argument: bytes, max_size: int) -> MailCommand:
     """
     Parse the argument of MAIL (RFC 5321 section 4.1.1.2).
 
     :param max_size: octets that the server takes, against a declared SIZE (RFC 1870).
-    :returns: the reverse-path, with the parameters that came with it.
-    :raises CommandError: malformed, an unknown parameter, or too large.
+    :raises CommandError: malformed, an unknown parameter, too large, or a path that is not ASCII
+        without SMTPUTF8.
     """
     if argument[:5].upper() != b"FROM:":
         raise CommandError(replies.NEEDS_FROM)
@@ -73,28 +100,29 @@ def parse_mail(argument: bytes, max_size: int) -> Address:
         address, rest = parse_reverse_path(argument[5:])
     except AddressError as error:
         raise CommandError(replies.reply(501, f"5.1.7 {error}")) from None
-    if not rest:
-        return address
+    if not rest and argument.isascii():
+        return MailCommand(address)
     params = _parse_parameters(rest)
-    for keyword, value in params:
-        if keyword == "SIZE" and value and _SIZE.fullmatch(value):
-            if int(value) > max_size:
-                raise CommandError(replies.TOO_LARGE)
-        elif keyword == "BODY" and value and value.upper() in ("7BIT", "8BITMIME"):
-            pass  # RFC 6152. Both are stored as they come.
-        elif keyword in ("SIZE", "BODY"):
-            raise CommandError(replies.reply(501, f"5.5.4 bad value for {keyword}"))
-        else:
-            raise CommandError(replies.reply(555, f"5.5.4 unknown parameter {keyword}"))
-    return msgspec.structs.replace(address, params=params)
+    size = int(params.get("SIZE") or 0)
+    if size > max_size:
+        raise CommandError(replies.TOO_LARGE)
+    utf8 = "SMTPUTF8" in params
+    # Parameters are ASCII, so what is not is in the path.
+    if not utf8 and not argument.isascii():
+        raise CommandError(_NEEDS_SMTPUTF8)
+    binary = (params.get("BODY") or "").upper() == "BINARYMIME"
+    address = msgspec.structs.replace(address, params=tuple(params.items()))
+    return MailCommand(address, size, binary, utf8)
 
 
-def parse_rcpt(argument: bytes) -> Address:
+def parse_rcpt(argument: bytes, utf8: bool) -> Address:
     """
     Parse the argument of RCPT (RFC 5321 section 4.1.1.3).
 
+    :param utf8: whether MAIL came with SMTPUTF8.
     :returns: the forward-path; its host is empty for ``<postmaster>``.
-    :raises CommandError: malformed, or any parameter: none is known.
+    :raises CommandError: malformed, any parameter, for none is known, or a path that is not ASCII
+        without SMTPUTF8.
     """
     if argument[:3].upper() != b"TO:":
         raise CommandError(replies.NEEDS_TO)
@@ -103,21 +131,50 @@ def parse_rcpt(argument: bytes) -> Address:
     except AddressError as error:
         raise CommandError(replies.reply(501, f"5.1.3 {error}")) from None
     if rest:
-        keyword, _ = _parse_parameters(rest)[0]
-        raise CommandError(replies.reply(555, f"5.5.4 unknown parameter {keyword}"))
+        raise CommandError(_parameter_refused(_words(rest)[0], known=()))
+    if not utf8 and not argument.isascii():
+        raise CommandError(_NEEDS_SMTPUTF8)
     return address
 
 
-def _parse_parameters(rest: bytes) -> tuple[tuple[str, str | None], ...]:
+def parse_bdat(argument: bytes) -> tuple[int, bool]:
+    """
+    Parse the argument of BDAT (RFC 3030 section 2).
+
+    :returns: octets of the chunk, and whether it is the last one.
+    :raises CommandError: malformed.
+    """
+    match = _CHUNK.fullmatch(argument)
+    if match is None:
+        raise CommandError(_NEEDS_CHUNK)
+    return int(match[1]), match[2] is not None
+
+
+def _parse_parameters(rest: bytes) -> dict[str, str | None]:
     params: dict[str, str | None] = {}
-    for word in rest.split(b" "):
+    for word in _words(rest):
         if not word:
             continue
-        match = _PARAMETER.fullmatch(word)
-        if match is None:
-            raise CommandError(replies.reply(501, "5.5.4 malformed parameter"))
-        keyword = match[1].decode("ascii").upper()
+        if not _MAIL_PARAMETER.fullmatch(word):
+            raise CommandError(_parameter_refused(word, _MAIL_KEYWORDS))
+        keyword, _, value = word.partition("=")
+        keyword = keyword.upper()
         if keyword in params:
             raise CommandError(replies.reply(501, f"5.5.4 parameter {keyword} given twice"))
-        params[keyword] = match[2].decode("ascii") if match[2] else None
-    return tuple(params.items())
+        params[keyword] = value or None
+    return params
+
+
+def _words(rest: bytes) -> list[str]:
+    # No parameter has the character that stands for what is not ASCII.
+    return rest.decode("ascii", "replace").split(" ")
+
+
+def _parameter_refused(word: str, known: Sequence[str]) -> bytes:
+    match = _PARAMETER.fullmatch(word)
+    if match is None:
+        return replies.reply(501, "5.5.4 malformed parameter")
+    keyword = match[1].upper()
+    if keyword in known:
+        return replies.reply(501, f"5.5.4 bad value for {keyword}")
+    return replies.reply(555, f"5.5.4 unknown parameter {keyword}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -19,20 +19,20 @@ from zope.interface import implementer
 
 from guerrilla_tw.interfaces import IResult
 from guerrilla_tw.smtp import replies
-from guerrilla_tw.smtp.framing import BadLine, DataReader, LineBuffer, LineTooLong
+from guerrilla_tw.smtp.framing import BadLine, LineBuffer, LineTooLong
+from guerrilla_tw.smtp.server import Server
 
-if TYPE_CHECKING:
-    from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
-
-# Octets. RFC 5321 section 4.5.3.1.4 has 512, and extensions add to it.
-MAX_LINE = 2048
 # How many replies may wait to leave together.
 _REPLIES_AT_ONCE = 64
 # How long a client may take to read our last words where it has had its time, in seconds.
 CLOSING_TIMEOUT = 5.0
+# How much of what a client still sends is read after our last words, in octets.
+_LINGERING = 2**20
+# Syntax, sequence, parameters: RFC 3463 section 3.6, "mail delivery protocol status".
+_IS_PROTOCOL_ERROR = re.compile(rb"(?:50[0-4]|555) 5\.5\.").match
 
 
-class _ITransport(ITCPTransport, IConsumer, IPushProducer):
+class ITransport(ITCPTransport, IConsumer, IPushProducer):
     """What Twisted's connections are; it has no one name for it."""
 
 
@@ -47,24 +47,33 @@ class SMTPConnection(ESMTP):
 
     To its transport it is the producer of replies: a client that does not read them is not read.
 
-    :param factory: gives the settings, the backend, the clock.
+    :param server: whose client this is.
     """
 
-    transport: _ITransport
-    factory: GuerrillaESMTPFactory
+    transport: ITransport
 
-    def __init__(self, factory: GuerrillaESMTPFactory) -> None:
-        super().__init__()
-        self.factory = factory
-        self._lines = LineBuffer(MAX_LINE)
-        self._reader: DataReader | None = None
+    # Class attributes are what most connections never change: CPython keeps objects with few
+    # attributes of their own small, and there may be thousands of idle clients.
+    _errors = 0
+    _congested = False
+    _ended = False
+    # How many octets more are read, and thrown away, before the connection is cut.
+    _lingering = 0
+
+    def __init__(self, server: Server) -> None:
+        # Not super().__init__(): it sets up what is replaced here.
+        self.server = server
+        self._lines = LineBuffer(server.config.max_command_line)
+        # Takes what is no command line: data, chunks, a PROXY header; and what to do after it.
+        self._feed: Callable[[bytes], bytes | None] | None = None
+        self._then: Callable[[], None] | None = None
         # The backend's answer that everything else has to wait for.
         self._pending: Deferred[IResult] | None = None
         self._replies: list[bytes] = []
         self._advancing = False
+        # Whether anything came that is to be taken for a command.
+        self._has_begun = False
         self._reading = True
-        self._congested = False
-        self._ended = False
         self._closing = False
 
     # For the subclass to override
@@ -72,8 +81,11 @@ class SMTPConnection(ESMTP):
     def command_received(self, line: bytes) -> None:
         """Do what a command line says. It has no CR, LF or NUL in it."""
 
-    def data_ended(self, reader: DataReader) -> None:
-        """Do what is to be done with a message that has come in."""
+    def first_octet_received(self, octet: int) -> None:
+        """Look at what a client begins with, before it is taken for a command."""
+
+    def piece_received(self) -> None:
+        """See whether what is read with :meth:`read` comes fast enough."""
 
     # For the subclass to use
 
@@ -81,93 +93,146 @@ class SMTPConnection(ESMTP):
         """Answer, in the order of the calls."""
         self._replies.append(reply)
 
-    def read_data(self, reader: DataReader) -> None:
-        """Take what comes next as message data, up to its end."""
-        self._reader = reader
+    def refuse(self, reply: bytes) -> None:
+        """Answer no. After too many errors of protocol the client is let go."""
+        self.reply(reply)
+        if _IS_PROTOCOL_ERROR(reply):
+            self._errors += 1
+            if self._errors > self.server.config.max_errors:
+                self.dismiss(replies.TOO_MANY_ERRORS)
+
+    def dismiss(self, reply: bytes) -> None:
+        """Say why, and close, though the client may be talking."""
+        self.reply(reply)
+        self.close(linger=True)
+
+    def read(self, feed: Callable[[bytes], bytes | None], then: Callable[[], None]) -> None:
+        """
+        Take what comes next as something else than command lines.
+
+        :param feed: is given octets, one at least; returns None while it wants more, then what came
+            after its end.
+        :param then: is called at its end.
+        """
+        self._feed = feed
+        self._then = then
 
     def ask(
         self,
-        then: Callable[[bytes], None],
+        then: Callable[[IResult | None], None],
         question: Callable[..., IResult | Deferred[IResult]],
         *args: object,
     ) -> None:
         """
         Ask the backend; nothing else is done before it answers.
 
-        :param then: is given the answer as a reply.
+        :param then: is given the answer; None if the backend failed.
         """
         try:
             answer = question(*args)
         except Exception:
             self._failed(Failure())
-            then(replies.LOCAL_ERROR)
+            then(None)
             return
         if isinstance(answer, Deferred):
             self._pending = answer
             answer.addErrback(self._failed).addCallback(self._answered, then)
         else:
-            then(replies.from_result(answer))
+            then(answer)
 
-    def close(self) -> None:
+    def close(self, *, linger: bool = False) -> None:
         """
-        Send what is left to say, read no more, close.
+        Send what is left to say, close.
 
         The timer goes on: a client that does not take our last words is cut when it ends.
+
+        :param linger: read on for a little, and throw it away. Where octets are still to come, the
+            kernel would reset the connection otherwise, and our last words may be lost with it.
         """
+        if self._closing:
+            return
         self._closing = True
+        self._feed = self._then = None
         self._flush()
         self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        if not linger or self._ended or self._is_secret():
+            self.transport.loseConnection()
+            return
+        self._lines.take()
+        self._lingering = _LINGERING
+        self.transport.loseWriteConnection()
+        if not self._reading:
+            self._resume_reading()
+        self._hurry()
+
+    def throw_input_away(self) -> bytes:
+        """:returns: what was received and not looked at, which is forgotten."""
+        return self._lines.take()
+
+    @property
+    def has_input(self) -> bool:
+        """Whether something was received that was not looked at."""
+        return self._lines.pending
+
+    def _is_secret(self) -> bool:
+        """:returns: whether TLS is on, whose own closing handshake reads what comes."""
+        return False
 
     # The life of the connection
 
     def connectionMade(self) -> None:
-        """Greet the client."""
-        self.factory.clients.add(self)
+        """Take the client in."""
+        self.server.clients.add(self)
         self.transport.registerProducer(self, True)
-        self.setTimeout(self.factory.timeout)
-        self.transport.write(self.factory.greeting)
+        self.setTimeout(self.server.config.timeout)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Forget the client; an envelope that still waits for a worker is taken back."""
         self._closing = True
-        self._reader = None
+        self._feed = self._then = None
         self.setTimeout(None)
-        self.factory.client_lost(self)
+        self.server.client_lost(self)
         if self._pending is not None:
             self._pending.cancel()
 
     def readConnectionLost(self) -> None:
         """The client has said all that it wanted to; it may still listen to the answers."""
         self._ended = True
-        self._advance()
+        if self._lingering:
+            self.transport.loseConnection()
+        else:
+            self._advance()
 
     def writeConnectionLost(self) -> None:
-        """We never close one half of a connection, so this does not come."""
+        """Our last words are out."""
 
     def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
-        """For TimeoutMixin: the factory's clock, not the global one."""
-        return self.factory.clock.callLater(period, func)
+        """For TimeoutMixin: the server's clock, not the global one."""
+        return self.server.clock.callLater(period, func)
 
     def timeoutConnection(self) -> None:
         """The client was silent for too long, unless it is waiting for us."""
         if self._closing:
             self.transport.abortConnection()
         elif self._pending is not None:
-            self.setTimeout(self.factory.timeout)
+            self.setTimeout(self.server.config.timeout)
         else:
             self.reply(replies.IDLE_TOO_LONG)
-            self.close()
+            self.close(linger=self._lines.pending)
             self.setTimeout(CLOSING_TIMEOUT)
 
     def shut_down(self) -> None:
-        """The factory shuts down: say goodbye, now or when the command in hand is done."""
+        """The server shuts down: say goodbye, now or when the command in hand is done."""
         if not self._closing:
-            if self._pending or (self._reader and not self._congested):
+            if self._pending or (self.is_receiving() and not self._congested):
                 return
             self.reply(replies.SHUTTING_DOWN)
-            self.close()
+            self.close(linger=self._lines.pending)
         self._hurry()
+
+    def is_receiving(self) -> bool:
+        """:returns: whether the client is in the middle of a message."""
+        return self._feed is not None and self._has_begun
 
     def _hurry(self) -> None:
         """Let the client have little time. Not reset: bringing a timer forward is a search."""
@@ -200,40 +265,61 @@ class SMTPConnection(ESMTP):
             self._reading = False
             self.transport.pauseProducing()
 
+    def _resume_reading(self) -> None:
+        self._reading = True
+        self.transport.resumeProducing()
+
     # Taking in bytes
 
     def dataReceived(self, data: bytes) -> None:
         """Take what came; while an answer is pending, keep it and read no more."""
         if self._closing:
+            self._linger(len(data))
             return
-        self.resetTimeout()
+        if not self._has_begun:
+            self._begin(data[0])
         self._lines.feed(data)
         if self._pending is not None or self._congested:
             self._stop_reading()
         else:
             self._advance()
 
+    def _begin(self, octet: int | None) -> None:
+        if self._feed is None and octet is not None:
+            self._has_begun = True
+            self.first_octet_received(octet)
+
+    def _linger(self, octets: int) -> None:
+        if self._lingering:
+            self._lingering = max(self._lingering - octets, 0)
+            if not self._lingering:
+                self.transport.abortConnection()
+
     def _advance(self) -> None:
         """Do all that can be done with what is buffered, then send the replies."""
         if self._advancing:
             return
         self._advancing = True
-        while not (self._pending or self._congested or self._closing):
-            if not self._step():
+        advanced = False
+        while not (self._pending or self._congested or self._closing) and self._step():
+            advanced = True
+            if not (self._lines.pending or self.server.shutting_down):
                 break
         self._advancing = False
         if self._closing:
             return
+        if advanced:
+            # Only now: a command that comes octet by octet gains no time with each.
+            self.resetTimeout()
         self._flush()
-        if self._congested and self.factory.shutting_down:
+        if self._congested and self.server.shutting_down:
             self.shut_down()
         if self._pending or self._congested:
             return
         if self._ended:
             self.close()
         elif not self._reading:
-            self._reading = True
-            self.transport.resumeProducing()
+            self._resume_reading()
 
     def _step(self) -> bool:
         """:returns: whether there may be more to do."""
@@ -241,9 +327,9 @@ class SMTPConnection(ESMTP):
             # The transport says when it has enough of them.
             self._flush()
             return True
-        if self._reader is not None:
-            return self._read_data(self._reader)
-        if self.factory.shutting_down:
+        if self._feed is not None:
+            return self._read(self._feed)
+        if self.server.shutting_down:
             self.shut_down()
             return False
         return self._read_command()
@@ -253,23 +339,31 @@ class SMTPConnection(ESMTP):
         try:
             line = self._lines.line()
         except LineTooLong:
-            self.reply(replies.LINE_TOO_LONG)
+            self.refuse(replies.LINE_TOO_LONG)
         except BadLine:
-            self.reply(replies.BAD_LINE)
+            self.refuse(replies.BAD_LINE)
         else:
             if line is None:
                 return False
             self.command_received(line)
         return True
 
-    def _read_data(self, reader: DataReader) -> bool:
-        """:returns: whether the message is complete."""
-        rest = reader.feed(self._lines.take())
-        if rest is None:
+    def _read(self, feed: Callable[[bytes], bytes | None]) -> bool:
+        """:returns: whether what is read has come to its end."""
+        data = self._lines.take()
+        if not data:
             return False
+        rest = feed(data)
+        if rest is None:
+            self.piece_received()
+            return False
+        then = self._then
+        self._feed = self._then = None
         self._lines.feed(rest)
-        self._reader = None
-        self.data_ended(reader)
+        assert then is not None
+        then()
+        if not self._has_begun:
+            self._begin(self._lines.first())
         return True
 
     # The backend's answers
@@ -277,12 +371,12 @@ class SMTPConnection(ESMTP):
     def _failed(self, failure: Failure) -> None:
         """A backend is not to fail, but this may be somebody's own."""
         if not (self._closing and failure.check(CancelledError)):
-            self.factory.log.failure("the backend failed", failure)
+            self.server.log.failure("the backend failed", failure)
 
-    def _answered(self, result: IResult | None, then: Callable[[bytes], None]) -> None:
+    def _answered(self, result: IResult | None, then: Callable[[IResult | None], None]) -> None:
         self._pending = None
         if self._closing:
             return
+        then(result)
         self.resetTimeout()
-        then(replies.LOCAL_ERROR if result is None else replies.from_result(result))
         self._advance()

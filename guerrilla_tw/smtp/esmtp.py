@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import msgspec
 
-from guerrilla_tw.interfaces import Task
+from guerrilla_tw.interfaces import IResult
+from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.smtp import replies
 from guerrilla_tw.smtp.commands import (
@@ -18,124 +20,213 @@ from guerrilla_tw.smtp.commands import (
     refuse_argument,
     split_command,
 )
-from guerrilla_tw.smtp.connection import SMTPConnection
-from guerrilla_tw.smtp.framing import DataReader
+from guerrilla_tw.smtp.receiving import ReceivingConnection
+from guerrilla_tw.smtp.transaction import Transaction
+from guerrilla_tw.smtp.xclient import XClient, parse_xclient
 
-if TYPE_CHECKING:
-    from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
-
-# RFC 5321 section 4.5.3.1.8: at least 100.
-MAX_RECIPIENTS = 100
 # Commands that exist, so that 500 would be wrong.
 _NOT_IMPLEMENTED = frozenset(
-    [b"AUTH", b"BDAT", b"ETRN", b"EXPN", b"SAML", b"SEND", b"SOML", b"STARTTLS", b"TURN"]
+    [b"AUTH", b"ETRN", b"EXPN", b"SAML", b"SEND", b"SOML", b"STARTTLS", b"TURN", b"XCLIENT"]
 )
+# A browser was made to speak to us, or a body comes where we read commands.
+_IS_HTTP_OR_HEADER = re.compile(
+    rb"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|CONNECT|TRACE|PATCH|PRI) |[!-9;-~]+:"
+).match
 
 
-class GuerrillaESMTP(SMTPConnection):
+# What a session knows of its client where no proxy said anything.
+_NOTHING_SAID = XClient()
+
+
+class GuerrillaESMTP(ReceivingConnection):
     """
     An ESMTP session.
 
     Verbs are looked up in a table: what is not in it cannot be reached by a client, whatever
     Twisted's class offers. So its IMessageDelivery hooks and AUTH are switched off.
 
-    :param factory: gives the settings, the backend, the clock.
+    :param server: whose client this is.
     :param remote_ip: the client's address; empty if it has none.
     """
 
-    def __init__(self, factory: GuerrillaESMTPFactory, remote_ip: str) -> None:
-        super().__init__(factory)
-        self.remote_ip = remote_ip
-        self._helo = ""
-        self._extended = False
-        # The transaction: None until MAIL, then handed over whole to the backend.
-        self._envelope: Envelope | None = None
+    # What the client called itself; empty before HELO and EHLO.
+    _said_name = ""
+    _extended = False
+    # What a proxy said of its client, and whether it may be the client that speaks now.
+    _client: XClient | None = None
+    _is_handed_over = False
+    _was_refused_data = False
 
     def command_received(self, line: bytes) -> None:
         """Carry out a command, or refuse it."""
         verb, argument = split_command(line)
-        command = self._commands.get(verb)
+        command = self.commands.get(verb)
+        transaction = self.transaction
         try:
-            if command is not None:
-                command(self, argument)
-            elif verb in _NOT_IMPLEMENTED:
-                self.reply(replies.NOT_IMPLEMENTED)
+            if command is None:
+                self._not_a_command(verb, line)
+            elif transaction is not None and self.server.clock.seconds() > transaction.deadline:
+                self.dismiss(replies.TOO_SLOW)
             else:
-                self.reply(replies.UNKNOWN_COMMAND)
+                self._was_refused_data = False
+                command(self, argument)
         except CommandError as error:
-            self.reply(error.reply)
+            self.refuse(error.reply)
 
-    def data_ended(self, reader: DataReader) -> None:
-        """Hand the message over. The transaction is over, whatever comes of it."""
-        envelope, self._envelope = self._envelope, None
-        if reader.too_large:
-            self.reply(replies.TOO_LARGE)
-        elif reader.bare_newline:
-            self.reply(replies.BARE_NEWLINE)
+    def _not_a_command(self, verb: bytes, line: bytes) -> None:
+        if verb in _NOT_IMPLEMENTED:
+            raise CommandError(replies.NOT_IMPLEMENTED)
+        if _IS_HTTP_OR_HEADER(line):
+            self.drop("it sends HTTP or a message in place of commands")
+        elif self._was_refused_data:
+            self.drop("it sends a message after DATA was refused")
         else:
-            self.ask(self.reply, self.factory.backend.process, envelope, Task.SAVE_MAIL)
+            raise CommandError(replies.UNKNOWN_COMMAND)
+
+    def _start_anew(self) -> None:
+        """As after the greeting (RFC 3207 section 4.2)."""
+        self._said_name = ""
+        self._extended = False
+        self.transaction = None
 
     def do_HELO(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.1, old form."""
         self._hello(argument, extended=False)
-        self.reply(self.factory.hello)
+        self.reply(self.server.hello)
 
     def do_EHLO(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.1."""
         self._hello(argument, extended=True)
-        self.reply(self.factory.extended_hello)
+        self.reply(
+            self.server.extended_hello(self._offers_starttls(), self._refuses_xclient() is None)
+        )
 
     def _hello(self, argument: bytes, extended: bool) -> None:
-        self._helo = parse_host_name(argument)
+        self._said_name = parse_host_name(argument)
         self._extended = extended
-        self._envelope = None
+        self.transaction = None
+        # What follows may be the proxied client's own words.
+        self._is_handed_over = self._client is not None
+
+    def do_STARTTLS(self, argument: bytes) -> None:
+        """RFC 3207 section 4."""
+        refuse_argument(argument)
+        if self.secret:
+            raise CommandError(replies.TLS_ACTIVE)
+        if not self._offers_starttls():
+            raise CommandError(replies.NOT_IMPLEMENTED)
+        self.reply(replies.READY_FOR_TLS)
+        # What somebody put behind it in plain text is not said by the client within TLS.
+        self.throw_input_away()
+        self._start_anew()
+        self.start_tls()
+
+    def _offers_starttls(self) -> bool:
+        return self.server.config.tls.start_tls_on and not self.secret
+
+    def do_XCLIENT(self, argument: bytes) -> None:
+        """As Postfix has it: a proxy tells whom it speaks for, and the session starts anew."""
+        refusal = self._refuses_xclient()
+        if refusal is not None:
+            raise CommandError(refusal)
+        if self.transaction is not None:
+            raise CommandError(replies.IN_TRANSACTION)
+        said = msgspec.structs.asdict(parse_xclient(argument))
+        known = self._client or _NOTHING_SAID
+        self._client = msgspec.structs.replace(
+            known, **{name: value for name, value in said.items() if value is not None}
+        )
+        self._start_anew()
+        self.reply(self.server.greeting)
+
+    def _refuses_xclient(self) -> bytes | None:
+        if not self.server.config.xclient_on:
+            return replies.NOT_IMPLEMENTED
+        is_trusted = self.is_known and self.server.trusted_proxies.trusts(self.remote_ip)
+        return None if is_trusted and not self._is_handed_over else replies.NO_XCLIENT
 
     def do_MAIL(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.2."""
-        if not self._helo:
+        if not self._said_name:
             raise CommandError(replies.NO_HELLO)
-        if self._envelope is not None:
-            raise CommandError(replies.NESTED_MAIL)
-        mail_from = parse_mail(argument, self.factory.max_size)
-        self._envelope = Envelope(self.remote_ip, self._helo, esmtp=self._extended)
-        self._envelope.mail_from = mail_from
+        if self.transaction is not None:
+            raise CommandError(replies.IN_TRANSACTION)
+        config = self.server.config
+        if config.max_messages and self.messages >= config.max_messages:
+            self.dismiss(replies.TOO_MANY_MESSAGES)
+            return
+        mail = parse_mail(argument, config.max_size)
+        envelope = self._new_envelope(mail.utf8)
+        envelope.mail_from = mail.address
+        deadline = self.server.clock.seconds() + config.message_timeout
+        self.transaction = Transaction(envelope, mail.size, mail.binary, deadline)
         self.reply(replies.SENDER_OK)
+
+    def _new_envelope(self, utf8: bool) -> Envelope:
+        said = self._client or _NOTHING_SAID
+        return Envelope(
+            self.remote_ip if said.ip is None else said.ip,
+            said.helo or self._said_name,
+            tls=self.secret,
+            esmtp=self._extended if said.extended is None else said.extended,
+            utf8=utf8,
+            lmtp=self.is_lmtp,
+            body=self.server.storage.new_body(),
+        )
 
     def do_RCPT(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.3."""
-        envelope = self._envelope
-        if envelope is None:
+        transaction = self.transaction
+        if transaction is None:
             raise CommandError(replies.NO_MAIL)
-        if len(envelope.rcpt_to) >= MAX_RECIPIENTS:
-            raise CommandError(replies.TOO_MANY_RECIPIENTS)
-        address = parse_rcpt(argument)
-        if not address.host:
-            address = msgspec.structs.replace(address, host=self.factory.host_name)
-        elif not self.factory.allowed_hosts.allows(address):
-            raise CommandError(replies.NOT_OUR_HOST)
-        envelope.rcpt_to.append(address)
-        self.ask(self._recipient_checked, self.factory.backend.validate_rcpt, envelope)
+        if transaction.chunks is not None:
+            raise CommandError(replies.IN_MESSAGE)
+        envelope = transaction.envelope
+        try:
+            envelope.rcpt_to.append(self._recipient(argument, envelope))
+        except CommandError as error:
+            transaction.recipient_refused(error.reply)
+            raise
+        self.ask(self._recipient_checked, self.server.backend.validate_rcpt, envelope)
 
-    def _recipient_checked(self, reply: bytes) -> None:
+    def _recipient(self, argument: bytes, envelope: Envelope) -> Address:
+        """:raises CommandError: it is malformed, one too many, or none of ours."""
+        if len(envelope.rcpt_to) >= self.server.config.max_recipients:
+            raise CommandError(replies.TOO_MANY_RECIPIENTS)
+        address = parse_rcpt(argument, envelope.utf8)
+        if not address.host:
+            return msgspec.structs.replace(address, host=self.server.config.host_name)
+        if not self.server.allowed_hosts.allows(address):
+            raise CommandError(replies.NOT_OUR_HOST)
+        return address
+
+    def _recipient_checked(self, result: IResult | None) -> None:
+        transaction = self.transaction
+        assert transaction is not None
+        reply = replies.from_result(result)
         if not replies.accepts(reply):
-            assert self._envelope is not None
-            self._envelope.rcpt_to.pop()
+            transaction.envelope.rcpt_to.pop()
+            transaction.recipient_refused(reply)
         self.reply(reply)
 
     def do_DATA(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.4."""
         refuse_argument(argument)
-        if self._envelope is None:
-            raise CommandError(replies.NO_MAIL)
-        if not self._envelope.rcpt_to:
-            raise CommandError(replies.NO_RECIPIENTS)
-        self.read_data(DataReader(self._envelope.body, self.factory.max_size))
-        self.reply(replies.START_DATA)
+        try:
+            self.receive_data()
+        except CommandError:
+            # Who does not wait for the answer has sent a message behind it.
+            self._was_refused_data = True
+            raise
+
+    def do_BDAT(self, argument: bytes) -> None:
+        """RFC 3030 section 2."""
+        self.receive_chunk(argument)
 
     def do_RSET(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.5."""
         refuse_argument(argument)
-        self._envelope = None
+        self.transaction = None
         self.reply(replies.OK)
 
     def do_NOOP(self, argument: bytes) -> None:
@@ -148,24 +239,26 @@ class GuerrillaESMTP(SMTPConnection):
 
     def do_HELP(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.8."""
-        self.reply(self._help)
+        self.reply(replies.help_with(self.commands))
 
     def do_QUIT(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.10."""
         refuse_argument(argument)
         self.reply(replies.GOODBYE)
-        self.close()
+        self.close(linger=self.has_input)
 
-    _commands: ClassVar[Mapping[bytes, Callable[[GuerrillaESMTP, bytes], None]]] = {
+    commands: ClassVar[Mapping[bytes, Callable[[GuerrillaESMTP, bytes], None]]] = {
         b"HELO": do_HELO,
         b"EHLO": do_EHLO,
+        b"STARTTLS": do_STARTTLS,
+        b"XCLIENT": do_XCLIENT,
         b"MAIL": do_MAIL,
         b"RCPT": do_RCPT,
         b"DATA": do_DATA,
+        b"BDAT": do_BDAT,
         b"RSET": do_RSET,
         b"NOOP": do_NOOP,
         b"VRFY": do_VRFY,
         b"HELP": do_HELP,
         b"QUIT": do_QUIT,
     }
-    _help = replies.help_with(_commands)

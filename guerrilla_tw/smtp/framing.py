@@ -1,5 +1,5 @@
 """
-Cutting the bytes of a connection into command lines and message data.
+Cutting the bytes of a connection into command lines, message data and chunks.
 
 Pure: bytes in, bytes out, the same whatever pieces the network makes of them. A line ends with
 CR LF and with nothing else (RFC 5321 section 2.3.8): taking a bare LF for an end of line, or of
@@ -8,9 +8,10 @@ data, lets a sender smuggle a second message through servers that see it otherwi
 
 from __future__ import annotations
 
-from typing import Protocol
+from guerrilla_tw.smtp.incoming import IncomingMessage, Sink
 
 _CRLF = b"\r\n"
+_DOT = b"\r\n."
 _END_OF_DATA = b"\r\n.\r\n"
 # What the end of a piece may be the beginning of, longest first.
 _UNSETTLED = tuple(_END_OF_DATA[:length] for length in range(4, 0, -1))
@@ -31,10 +32,12 @@ class LineBuffer:
     :param limit: octets of a line at most, line end included (RFC 5321 section 4.5.3.1.4).
     """
 
-    __slots__ = ("_at", "_data", "_limit", "_skipping")
+    __slots__ = ("_at", "_begun", "_data", "_limit", "_skipping")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        # The beginning of a line, searched and without an LF; then what is not searched yet.
+        self._begun = bytearray()
         self._data = b""
         self._at = 0
         self._skipping = False
@@ -49,7 +52,18 @@ class LineBuffer:
         rest = self._data[self._at :] if self._at else self._data
         self._data = b""
         self._at = 0
-        return rest
+        return self._with_beginning(rest) if self._begun else rest
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something that is not read yet."""
+        return self.first() is not None
+
+    def first(self) -> int | None:
+        """:returns: the first octet that is not read yet; it stays. None if there is none."""
+        if self._begun:
+            return self._begun[0]
+        return self._data[self._at] if self._at < len(self._data) else None
 
     def line(self) -> bytes | None:
         """
@@ -61,13 +75,13 @@ class LineBuffer:
             return None
         end = self._data.find(b"\n", self._at)
         if end < 0:
-            if len(self._data) - self._at < self._limit:
-                return None
-            self._skipping = True
-            self._skip()
-            raise LineTooLong
+            if self._at < len(self._data):
+                self._keep_beginning()
+            return None
         line = self._data[self._at : end]
         self._at = end + 1
+        if self._begun:
+            line = self._with_beginning(line)
         # What follows a bare LF is still the same line, and not a command of its own.
         self._skipping = line[-1:] != b"\r"
         if len(line) >= self._limit:
@@ -75,6 +89,22 @@ class LineBuffer:
         if self._skipping or b"\r" in line[:-1] or b"\0" in line:
             raise BadLine
         return line[:-1]
+
+    def _keep_beginning(self) -> None:
+        """Put aside what need not be searched again: a line may come octet by octet."""
+        if len(self._begun) + len(self._data) - self._at >= self._limit:
+            self._begun.clear()
+            self._skipping = True
+            self._skip()
+            raise LineTooLong
+        self._begun += self._data[self._at :]
+        self._data = b""
+        self._at = 0
+
+    def _with_beginning(self, rest: bytes) -> bytes:
+        whole = bytes(self._begun + rest)
+        self._begun.clear()
+        return whole
 
     def _skip(self) -> bool:
         """:returns: whether the line that is skipped has come to its end."""
@@ -88,33 +118,18 @@ class LineBuffer:
         return True
 
 
-class Sink(Protocol):
-    """Where message data goes."""
-
-    def write(self, piece: bytes, /) -> object:
-        """Take the next octets."""
-
-
-class DataReader:
+class DataReader(IncomingMessage):
     """
     The data of one message: finds its end, takes the dots out that were stuffed in
     (RFC 5321 section 4.5.2).
 
-    :param sink: gets the message in large pieces, as long as it is not refused.
-    :param max_size: octets of the message at most, after unstuffing.
+    Only CR LF . CR LF is its end, and only a dot after CR LF is a stuffed one, also where bare
+    newlines are normalized. The parameters are those of :class:`IncomingMessage`.
     """
 
-    __slots__ = ("_limit", "_sink", "_size", "_unsettled", "bare_newline", "too_large")
-
-    def __init__(self, sink: Sink, max_size: int) -> None:
-        self.too_large = False
-        self.bare_newline = False
-        self._sink = sink
-        self._limit = max_size
-        # As if a line had just ended: a dot is special in the first line too. These two octets
-        # are not of the message, so its size begins below zero.
-        self._unsettled = _CRLF
-        self._size = -len(_CRLF)
+    __slots__ = ()
+    # A dot is special in the first line too, as if a line had just ended.
+    _before = _CRLF
 
     def feed(self, data: bytes) -> bytes | None:
         """
@@ -123,33 +138,102 @@ class DataReader:
         :returns: None while the data goes on; what came after its end, once it has ended.
         """
         piece = self._unsettled + data
-        dot = piece.find(b"\r\n.")
-        if dot >= 0:
-            end = piece.find(_END_OF_DATA, dot)
-            if end >= 0:
-                self._write(piece[: end + 2], dotted=dot < end)
-                return piece[end + len(_END_OF_DATA) :]
+        dot = piece.find(_DOT)
+        end = piece.find(_END_OF_DATA, dot) if dot >= 0 else -1
+        if end >= 0:
+            rest = piece[end + 5 :]
+            piece = piece[: end + 2]
+        else:
+            rest = None
+            piece = self._settled(piece)
+            if not piece:
+                return None
+        if dot != end:  # The first dot after a line's end is not the end: it was stuffed in.
+            piece = piece.replace(_DOT, _CRLF)
+        if self._size < 0:
+            self._size = 0
+            piece = piece[len(_CRLF) :]
+        self._add_text(piece, rest is not None)
+        return rest
+
+    def _settled(self, piece: bytes) -> bytes:
         self._unsettled = b""
         for beginning in _UNSETTLED:
             if piece.endswith(beginning):
                 self._unsettled = beginning
-                piece = piece[: -len(beginning)]
-                break
-        if piece:
-            self._write(piece, dotted=dot >= 0)
-        return None
+                return piece[: -len(beginning)]
+        return piece
 
-    def _write(self, piece: bytes, dotted: bool) -> None:
-        if dotted:
-            piece = piece.replace(b"\r\n.", _CRLF)
-        lines = piece.count(_CRLF)
-        if piece.count(b"\n") != lines or piece.count(b"\r") != lines:
-            self.bare_newline = True
-        if self._size < 0:
-            piece = piece[len(_CRLF) :]
-            self._size = 0
-        self._size += len(piece)
-        if self._size > self._limit:
-            self.too_large = True
-        if not (self.too_large or self.bare_newline):
-            self._sink.write(piece)
+
+class ChunkReader(IncomingMessage):
+    """
+    The chunks of one message (RFC 3030). Nothing in them is an end of data or a stuffed dot.
+
+    :param binary: whether it was announced by BODY=BINARYMIME, and need not be made of lines. The
+        other parameters are those of :class:`IncomingMessage`.
+    """
+
+    __slots__ = ("_binary", "_left")
+
+    def __init__(
+        self, sink: Sink, max_size: int, max_line: int, normalize: bool, binary: bool
+    ) -> None:
+        super().__init__(sink, max_size, max_line=max_line, normalize=normalize)
+        self._binary = binary
+        self._left = 0
+
+    def begin(self, size: int) -> None:
+        """
+        Begin a chunk. The one before it must have come to its end.
+
+        :param size: octets of the chunk, however many.
+        """
+        self._left = size
+
+    def feed(self, data: bytes) -> bytes | None:
+        """
+        Add what came from the network. Feed a chunk of no octets too, be it with nothing.
+
+        :returns: None while the chunk goes on; what came after it, once it has ended.
+        """
+        piece = data[: self._left]
+        self._left -= len(piece)
+        if self._binary:
+            self._add(piece)
+        elif piece:
+            self._add_lines(piece)
+        return None if self._left else data[len(piece) :]
+
+    def finish(self) -> None:
+        """The last chunk has ended, and the message with it."""
+        if self._unsettled:
+            self._add_text(self._unsettled, True)
+
+    def _add_lines(self, piece: bytes) -> None:
+        if self._unsettled:
+            piece = self._unsettled + piece
+        # The LF may come with the next piece or with the next chunk.
+        self._unsettled = b"\r" if piece[-1:] == b"\r" else b""
+        self._add_text(piece[:-1] if self._unsettled else piece, False)
+
+
+class ChunkSkipper:
+    """
+    A chunk that is refused: its octets are swallowed, and never taken for commands.
+
+    :param size: octets of the chunk, however many.
+    """
+
+    __slots__ = ("_left", "size")
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        #: Octets so far.
+        self.size = 0
+
+    def feed(self, data: bytes) -> bytes | None:
+        """:returns: None while the chunk goes on; what came after it, once it has ended."""
+        skipped = min(self._left, len(data))
+        self._left -= skipped
+        self.size += skipped
+        return None if self._left else data[skipped:]

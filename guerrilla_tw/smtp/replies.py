@@ -23,13 +23,21 @@ def reply(code: int, *texts: str) -> bytes:
     :param texts: one for each line, its enhanced status code included.
     :returns: the reply as it goes to the client.
     """
-    cleaned = [_UNPRINTABLE.sub("?", text)[:_LONGEST_TEXT] for text in texts]
-    lines = [f"{code}-{text}\r\n" for text in cleaned[:-1]]
-    return "".join([*lines, f"{code} {cleaned[-1]}\r\n"]).encode("ascii")
+    *others, last = map(_clean, texts)
+    lines = [f"{code}-{text}\r\n" for text in others]
+    return "".join([*lines, f"{code} {last}\r\n"]).encode("ascii")
 
 
-def from_result(result: IResult) -> bytes:
+def _clean(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        text = _UNPRINTABLE.sub("?", text)
+    return text[:_LONGEST_TEXT]
+
+
+def from_result(result: IResult | None) -> bytes:
     """:returns: a backend's result as a reply; :data:`LOCAL_ERROR` if it is no sensible one."""
+    if result is None:
+        return LOCAL_ERROR
     try:
         # Not 421, which says that the connection is closed now.
         if result.code == 250 or (400 <= result.code <= 599 and result.code != 421):
@@ -44,9 +52,14 @@ def accepts(line: bytes) -> bool:
     return line[:1] == b"2"
 
 
-def greeting(host_name: str) -> bytes:
-    """:returns: the reply to a new connection."""
-    return reply(220, f"{host_name} ESMTP ready")
+def greeting(host_name: str, protocol: str) -> bytes:
+    """
+    Greet a client.
+
+    :param protocol: ``ESMTP`` or ``LMTP``.
+    :returns: the reply to a new connection.
+    """
+    return reply(220, f"{host_name} {protocol} ready")
 
 
 def hello(host_name: str) -> bytes:
@@ -54,14 +67,13 @@ def hello(host_name: str) -> bytes:
     return reply(250, host_name)
 
 
-def extended_hello(host_name: str, max_size: int) -> bytes:
+def extended_hello(host_name: str, extensions: Iterable[str]) -> bytes:
     """
     Say what the server can do.
 
-    :param max_size: octets of a message at most.
+    :param extensions: keywords of EHLO, with their parameters.
     :returns: the reply to EHLO.
     """
-    extensions = (f"SIZE {max_size}", "PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "HELP")
     return reply(250, host_name, *extensions)
 
 
@@ -76,11 +88,19 @@ START_DATA = reply(354, "end data with <CR><LF>.<CR><LF>")
 GOODBYE = reply(221, "2.0.0 goodbye")
 CANNOT_VERIFY = reply(252, "2.5.0 cannot verify, send mail and see")
 
+READY_FOR_TLS = reply(220, "2.0.0 ready to start TLS")
+
 SHUTTING_DOWN = reply(421, "4.3.2 shutting down, try again later")
 TOO_MANY_CLIENTS = reply(421, "4.7.0 too many clients, try again later")
+TOO_MANY_MESSAGES = reply(421, "4.7.0 too many messages on this connection, come again")
+TOO_MANY_ERRORS = reply(421, "4.7.0 too many errors")
+NO_PROXY_HEADER = reply(421, "4.7.0 connections must come through a trusted proxy")
 IDLE_TOO_LONG = reply(421, "4.4.2 idle for too long")
+TOO_SLOW = reply(421, "4.4.2 too slow")
 
+RECIPIENTS_DEFERRED = reply(451, "4.5.1 no valid recipients now, try again later")
 LOCAL_ERROR = reply(451, "4.3.0 local error in processing, try again later")
+NO_ROOM = reply(452, "4.3.1 no room for the message, try again later")
 TOO_MANY_RECIPIENTS = reply(452, "4.5.3 too many recipients")
 
 UNKNOWN_COMMAND = reply(500, "5.5.2 unknown command")
@@ -92,9 +112,18 @@ NEEDS_FROM = reply(501, "5.5.4 syntax: MAIL FROM:<address>")
 NEEDS_TO = reply(501, "5.5.4 syntax: RCPT TO:<address>")
 NOT_IMPLEMENTED = reply(502, "5.5.1 command not implemented")
 NO_HELLO = reply(503, "5.5.1 HELO or EHLO first")
-NESTED_MAIL = reply(503, "5.5.1 a mail transaction is open, RSET to end it")
 NO_MAIL = reply(503, "5.5.1 MAIL first")
 NO_RECIPIENTS = reply(503, "5.5.1 RCPT first")
+IN_TRANSACTION = reply(503, "5.5.1 a mail transaction is open, RSET to end it")
+IN_MESSAGE = reply(503, "5.5.1 the message has begun already")
+MIXED = reply(503, "5.5.1 the message comes by BDAT already")
+BINARY_NEEDS_BDAT = reply(503, "5.5.1 BODY=BINARYMIME needs BDAT")
+MESSAGE_FAILED = reply(503, "5.5.1 a chunk was refused, RSET to end the transaction")
+TLS_ACTIVE = reply(503, "5.5.1 TLS is on already")
+NO_VALID_RECIPIENTS = reply(554, "5.5.1 no valid recipients")
+TOO_EARLY = reply(554, "5.5.1 you spoke before the greeting")
+NO_XCLIENT = reply(550, "5.7.0 XCLIENT is for trusted proxies")
+TEXT_LINE_TOO_LONG = reply(554, "5.6.0 a line of the message is too long")
 TOO_LARGE = reply(552, "5.3.4 message too large")
 NOT_OUR_HOST = reply(550, "5.7.1 this host does not take mail for that domain")
 BARE_NEWLINE = reply(550, "5.6.0 message has a bare CR or LF, lines must end with CR LF")

@@ -172,24 +172,43 @@ class Refusals(SynchronousTestCase):
             ),
             ({"": 1}, "unknown setting"),
             ({"x" * 1000: 1}, "x" * 200 + "...: unknown setting"),
+            # Of servers.
+            (
+                one_server(tls={"start_tls_on": True, "public_key_file": "cert"}),
+                "servers[0].tls.private_key_file: is missing, and TLS is on",
+            ),
+            (
+                one_server(start_tls_on=True, private_key_file="key"),
+                "servers[0].tls.public_key_file: is missing, and TLS is on",
+            ),
+            (
+                one_server(max_recipients=99),
+                "servers[0].max_recipients: is not from 100 to 100000, or 0 for the default",
+            ),
+            (one_server(protocol="pop3"), "servers[0].protocol: is none of smtp, lmtp"),
+            (
+                one_server(bare_newline="accept"),
+                "servers[0].bare_newline: is none of reject, normalize",
+            ),
+            (
+                one_server(reject_early_talkers="61s"),
+                "servers[0].reject_early_talkers: is longer than 60 seconds",
+            ),
+            ({"spill_size": -1}, "spill_size: is below 0"),
+            ({"spill_dir": "a\nb"}, "spill_dir: holds a control character"),
+            (
+                one_server(listen_interface="unix:"),
+                "servers[0].listen_interface: has no path behind unix:",
+            ),
+            (
+                one_server(listen_interface="unix:/" + "x" * 107),
+                "servers[0].listen_interface: the path is longer than 107 octets",
+            ),
+            (
+                {"servers": [{"listen_interface": "unix:a"}, {"listen_interface": "unix:./a"}]},
+                "servers[1].listen_interface: servers[0] listens there already",
+            ),
             # Not built.
-            (
-                one_server(tls={"start_tls_on": True}),
-                "servers[0].tls.start_tls_on: TLS is not supported yet",
-            ),
-            (
-                one_server(tls={"tls_always_on": True}),
-                "servers[0].tls.tls_always_on: TLS is not supported yet",
-            ),
-            (
-                one_server(start_tls_on=True),
-                "servers[0].tls.start_tls_on: TLS is not supported yet",
-            ),
-            (one_server(xclient_on=True), "servers[0].xclient_on: XCLIENT is not supported yet"),
-            (
-                one_server(proxyon=True),
-                "servers[0].proxyon: the PROXY protocol is not supported yet",
-            ),
             (
                 one_server(log_file="/var/log/one.log"),
                 "servers[0].log_file: a log file of its own is not supported yet",
@@ -220,7 +239,7 @@ class Refusals(SynchronousTestCase):
 
     def test_listen_interface(self) -> None:
         for interface, cause in [
-            ("localhost", "has no port; write host:port, :port or [IPv6 address]:port"),
+            ("localhost", "has no port; write host:port, :port, [IPv6 address]:port or unix:path"),
             ("localhost:", "the port is not a number from 0 to 65535"),
             ("localhost:smtp", "the port is not a number from 0 to 65535"),
             (":65536", "the port is not a number from 0 to 65535"),
@@ -282,7 +301,7 @@ class Interfaces(SynchronousTestCase):
             ("Mail.Example.com:2525", ("mail.example.com", 2525)),
             ("", ("127.0.0.1", 2525)),
         ]:
-            self.assertEqual(ServerConfig(listen_interface=interface).address, address)
+            self.assertEqual(ServerConfig(listen_interface=interface).interface[:2], address)
 
     def test_two_servers_in_one_place(self) -> None:
         for one, other, refused in [
@@ -335,7 +354,7 @@ class Defaults(SynchronousTestCase):
         (server,) = config.servers
         self.assertTrue(server.is_enabled)
         self.assertEqual(server.host_name, "mx.example.net")
-        self.assertEqual(server.address, ("127.0.0.1", 2525))
+        self.assertEqual(server.interface, ("127.0.0.1", 2525, ""))
         self.assertEqual(server.max_size, 10 * 1024 * 1024)
         self.assertEqual((server.timeout, server.max_clients), (30, 100))
         self.assertEqual(server.tls, TLSConfig())
@@ -367,13 +386,6 @@ class Defaults(SynchronousTestCase):
         self.assertEqual(parse({"backend_config": backend}).config.backend_config, backend)
         self.assertEqual(parse({"backend_config": {}}).config, Config())
 
-    def test_a_disabled_server_may_ask_for_what_is_not_built(self) -> None:
-        servers = [
-            {"is_enabled": True},
-            {"listen_interface": ":465", "tls": {"tls_always_on": True}},
-        ]
-        self.assertTrue(parse({"servers": servers}).config.servers[1].tls.tls_always_on)
-
     def test_two_defaults_share_no_backend_config(self) -> None:
         self.assertIsNot(Config().backend_config, Config().backend_config)
 
@@ -383,7 +395,7 @@ class Files(SynchronousTestCase):
         loaded = load_config(EXAMPLE)
         self.assertEqual(loaded.warnings, ())
         self.assertEqual(loaded.config.allowed_hosts, (".",))
-        self.assertEqual([s.address for s in loaded.config.servers], [("127.0.0.1", 2525)])
+        self.assertEqual([s.interface for s in loaded.config.servers], [("127.0.0.1", 2525, "")])
         self.assertEqual(
             loaded.config.backend_config,
             Config().backend_config,
@@ -409,9 +421,20 @@ class Files(SynchronousTestCase):
             "max_size": 1,
             "timeout": 180,
             "max_clients": 1000,
+            "protocol": "lmtp",
+            "message_timeout": "1m30s",
+            "min_data_rate": 1,
+            "max_recipients": 1000,
+            "max_errors": 1,
+            "max_messages": 1,
+            "max_command_line": 512,
+            "max_text_line": 1000,
+            "bare_newline": "normalize",
+            "reject_early_talkers": "250ms",
             "log_file": "stdout",
-            "xclient_on": False,
-            "proxyon": False,
+            "xclient_on": True,
+            "proxyon": True,
+            "trusted_proxies": ["10.0.0.0/8"],
             "tls": tls,
         }
         whole = {
@@ -419,13 +442,19 @@ class Files(SynchronousTestCase):
             "log_level": "Warning",
             "allowed_hosts": ["*.example.com", "[192.0.2.1]", "m\u00fcller.example"],
             "pid_file": "/run/guerrilla.pid",
+            "spill_size": 1,
+            "spill_dir": "/var/tmp",
+            "max_inflight_bytes": 1,
             "backend_config": {"save_process": "Debugger"},
             "servers": [server],
         }
         loaded = parse(whole)
         self.assertEqual(loaded.warnings, ())
-        written = json.loads(msgspec.json.encode(loaded.config))
-        self.assertEqual(written, {**whole, "log_level": "warn"})
+        written = json.loads(msgspec.json.encode(loaded.config, enc_hook=float))
+        durations = {"message_timeout": 90.0, "reject_early_talkers": 0.25}
+        self.assertEqual(
+            written, {**whole, "log_level": "warn", "servers": [{**server, **durations}]}
+        )
         self.assertEqual(setting_names(ServerConfig), set(server))
         self.assertEqual(setting_names(TLSConfig), set(tls))
         self.assertEqual(setting_names(Config), set(whole))

@@ -205,6 +205,7 @@ class DaemonTestCase(SynchronousTestCase):
 
 def _config(changes: Mapping[str, object]) -> dict[str, Any]:
     config: dict[str, Any] = {"log_file": "stderr", "log_level": "info", "pid_file": ""}
+    config.update({"spill_size": 0, "spill_dir": "", "max_inflight_bytes": 0})
     config["allowed_hosts"] = ["."]
     backend: dict[str, Any] = {
         "save_process": "HeadersParser|Debugger|Hasher|Header|Sql",
@@ -219,7 +220,17 @@ def _config(changes: Mapping[str, object]) -> dict[str, Any]:
         "is_enabled": True,
         "host_name": "mail.example.com",
         "listen_interface": "127.0.0.1:0",
+        "protocol": "smtp",
         "max_clients": 100,
+        "max_size": 0,
+        "timeout": 0,
+        "max_messages": 0,
+        "bare_newline": "reject",
+        "reject_early_talkers": "",
+        "proxyon": False,
+        "xclient_on": False,
+        "trusted_proxies": [],
+        "tls": {},
     }
     for level in (config, backend, server):
         level.update({name: value for name, value in changes.items() if name in level})

@@ -1,47 +1,17 @@
-"""The envelope and its body."""
+"""The envelope."""
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import tracemalloc
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.mail.address import Address
-from guerrilla_tw.mail.envelope import Body, Envelope
+from guerrilla_tw.mail.body import BodyStorage
+from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.mail.headers import Headers, header_block
 
 MESSAGE = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nTo: a@b\r\n\r\nbody \xff\0\r\n"
-
-
-class BodyTests(SynchronousTestCase):
-    def test_empty(self) -> None:
-        body = Body()
-        self.assertEqual((body.size, body.data, body.open().read()), (0, b"", b""))
-
-    def test_single_piece_is_kept_without_a_copy(self) -> None:
-        body = Body()
-        body.write(MESSAGE)
-        self.assertIs(body.data, MESSAGE)
-        self.assertEqual(body.size, len(MESSAGE))
-
-    @settings(max_examples=100, deadline=None, derandomize=True)
-    @given(st.lists(st.binary(max_size=5), max_size=6))
-    def test_pieces_join(self, pieces: list[bytes]) -> None:
-        body = Body()
-        for count, piece in enumerate(pieces, 1):
-            body.write(piece)
-            self.assertEqual(body.data, b"".join(pieces[:count]))
-        self.assertEqual(body.size, len(b"".join(pieces)))
-        self.assertEqual(body.open().read(), b"".join(pieces))
-
-    def test_readers_do_not_disturb_each_other(self) -> None:
-        for pieces in ([b"abcd"], [b"ab", b"cd"]):
-            body = Body()
-            for piece in pieces:
-                body.write(piece)
-            first, second = body.open(), body.open()
-            self.assertEqual(first.read(3), b"abc")
-            self.assertEqual(second.read(), b"abcd")
-            self.assertEqual(first.read(), b"d")
 
 
 class EnvelopeTests(SynchronousTestCase):
@@ -58,6 +28,24 @@ class EnvelopeTests(SynchronousTestCase):
     def test_protocol_flags_are_off_unless_said(self) -> None:
         envelope = Envelope()
         self.assertEqual((envelope.tls, envelope.esmtp), (False, False))
+        self.assertEqual((envelope.lmtp, envelope.utf8), (False, False))
+
+    def test_protocol(self) -> None:
+        """RFC 5321 section 4.4, RFC 3848, RFC 6531 section 4.3; SMTPS for HELO over TLS."""
+        for keyword, envelope in (
+            ("SMTP", Envelope()),
+            ("ESMTP", Envelope(esmtp=True)),
+            ("UTF8SMTP", Envelope(esmtp=True, utf8=True)),
+            ("LMTP", Envelope(esmtp=True, lmtp=True)),
+            ("UTF8LMTP", Envelope(esmtp=True, lmtp=True, utf8=True)),
+        ):
+            self.assertEqual(envelope.protocol, keyword)
+            envelope.tls = True
+            self.assertEqual(envelope.protocol, keyword + "S")
+
+    def test_protocol_implies_its_greeting(self) -> None:
+        self.assertEqual(Envelope(utf8=True).protocol, "UTF8SMTP")
+        self.assertEqual(Envelope(lmtp=True).protocol, "LMTP")
 
     def test_queue_ids_are_128_bits_in_hex_and_differ(self) -> None:
         ids = {Envelope("192.0.2.1", "same").queued_id for _ in range(1000)}
@@ -84,6 +72,15 @@ class EnvelopeTests(SynchronousTestCase):
         self.assertEqual(envelope.size, len(MESSAGE))
         self.assertEqual(envelope.open().read(), MESSAGE)
 
+    def test_body_of_a_storage(self) -> None:
+        storage = BodyStorage()
+        envelope = Envelope(body=storage.new_body())
+        envelope.body.write(MESSAGE)
+        self.assertEqual(storage.in_memory, len(MESSAGE))
+        self.assertIs(envelope.data, MESSAGE)
+        del envelope
+        self.assertEqual(storage.in_memory, 0)
+
     def test_parse_headers(self) -> None:
         envelope = Envelope()
         envelope.body.write(MESSAGE)
@@ -99,6 +96,26 @@ class EnvelopeTests(SynchronousTestCase):
             envelope.parse_headers()
             self.assertEqual(envelope.subject, "")
 
+    def test_parse_headers_of_any_length(self) -> None:
+        """The same of a body in a file as of the whole message, and no half field."""
+        for fields in (2, 20_000, 30_000):
+            data = b"Subject: 0123456789abc\r\n" * fields + b"\r\nX-Body: y\r\n"
+            for storage in (BodyStorage(), BodyStorage(spill_size=0)):
+                envelope = Envelope(body=storage.new_body())
+                envelope.body.write(data)
+                envelope.parse_headers()
+                self.assertEqual(len(envelope.header), len(Headers(header_block(data))))
+                self.assertEqual(set(envelope.header.get_all("Subject")), {"0123456789abc"})
+
+    def test_parse_headers_loads_the_beginning_only(self) -> None:
+        envelope = Envelope(body=BodyStorage(spill_size=0).new_body())
+        envelope.body.write(b"Subject: x\r\n\r\n" + bytes(2**23))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        envelope.parse_headers()
+        self.assertLess(tracemalloc.get_traced_memory()[1], 2**20)
+        self.assertEqual(envelope.subject, "x")
+
     def test_delivered_data(self) -> None:
         envelope = Envelope()
         envelope.body.write(MESSAGE)
@@ -107,15 +124,22 @@ class EnvelopeTests(SynchronousTestCase):
         self.assertEqual(envelope.delivered_data, b"Delivered-To: a@b\r\n" + MESSAGE)
         self.assertEqual(envelope.data, MESSAGE)
 
+    def test_delivery_header_with_utf8(self) -> None:
+        envelope = Envelope()
+        envelope.delivery_header = "Delivered-To: \u7528@b\r\n"
+        self.assertEqual(envelope.delivered_data, b"Delivered-To: \xe7\x94\xa8@b\r\n")
+
     def test_delivery_header_that_breaks_its_contract(self) -> None:
         envelope = Envelope()
         envelope.delivery_header = "X: ü\ud800\r\n"
-        self.assertEqual(envelope.delivered_data, b"X: ??\r\n")
+        self.assertEqual(envelope.delivered_data, b"X: \xc3\xbc?\r\n")
 
 
 class SnapshotTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.envelope = Envelope("192.0.2.1", "client.example", tls=True, esmtp=True)
+        self.envelope = Envelope(
+            "192.0.2.1", "client.example", tls=True, esmtp=True, lmtp=True, utf8=True
+        )
         self.envelope.mail_from = Address("s", "x")
         self.envelope.rcpt_to.append(Address("a", "b"))
         self.envelope.values["x"] = 1
@@ -123,9 +147,9 @@ class SnapshotTests(SynchronousTestCase):
 
     def test_is_the_same_message(self) -> None:
         copy = self.envelope.snapshot()
-        for name in ("remote_ip", "helo", "tls", "esmtp", "mail_from", "queued_id"):
+        for name in ("remote_ip", "helo", "mail_from", "queued_id", "protocol"):
             self.assertEqual(getattr(copy, name), getattr(self.envelope, name))
-        for name in ("rcpt_to", "values", "hashes"):
+        for name in ("tls", "esmtp", "lmtp", "utf8", "rcpt_to", "values", "hashes"):
             self.assertEqual(getattr(copy, name), getattr(self.envelope, name))
 
     def test_later_changes_do_not_reach_it(self) -> None:
@@ -150,3 +174,9 @@ class SnapshotTests(SynchronousTestCase):
         self.envelope.body.write(MESSAGE)
         self.assertEqual(self.envelope.snapshot().data, b"")
         self.assertEqual(self.envelope.data, MESSAGE)
+
+    def test_body_of_its_own_is_of_no_storage(self) -> None:
+        storage = BodyStorage()
+        copy = Envelope(body=storage.new_body()).snapshot()
+        copy.body.write(MESSAGE)
+        self.assertEqual((copy.data, storage.in_memory), (MESSAGE, 0))

@@ -41,15 +41,31 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(message.get_payload(), "body\r\n")
 
     def test_protocol(self) -> None:
-        """RFC 3848."""
-        for tls, esmtp, protocol in (
-            (False, False, "SMTP"),
-            (False, True, "ESMTP"),
-            (True, False, "SMTPS"),
-            (True, True, "ESMTPS"),
+        """RFC 3848, and RFC 6531 section 4.3."""
+        for protocol, tls, esmtp, lmtp, utf8 in (
+            ("SMTP", False, False, False, False),
+            ("ESMTP", False, True, False, False),
+            ("SMTPS", True, False, False, False),
+            ("ESMTPS", True, True, False, False),
+            ("UTF8SMTP", False, True, False, True),
+            ("UTF8SMTPS", True, True, False, True),
+            ("LMTP", False, True, True, False),
+            ("UTF8LMTPS", True, True, True, True),
         ):
-            text = self.header(make_envelope(tls=tls, esmtp=esmtp))
-            self.assertIn(f" with {protocol} id ", text)
+            envelope = make_envelope(tls=tls, esmtp=esmtp)
+            envelope.lmtp, envelope.utf8 = lmtp, utf8
+            self.assertIn(f" with {protocol} id ", self.header(envelope))
+
+    def test_addresses_in_utf8(self) -> None:
+        """RFC 6532: the field is UTF-8, as the header that it goes before."""
+        path = '<"jürgen ß"@BÜCHER.example>'.encode()
+        envelope = make_envelope("Subject: ü\r\n\r\n".encode(), recipients=(path,))
+        envelope.utf8 = True
+        text = self.header(envelope)
+        self.assertIn('Delivered-To: "jürgen ß"@bücher.example\r\n', text)
+        self.assertIn(" by bücher.example with UTF8SMTP id ", text)
+        self.assertEqual(text.count("\r\n"), 2)
+        self.assertIn(envelope.delivery_header.encode() + envelope.data, envelope.delivered_data)
 
     def test_primary_mail_host_stands_for_the_recipients(self) -> None:
         for path in (b"<bob@example.org>", b"<bob@[192.0.2.7]>", b"<bob@[IPv6:2001:db8::7]>"):

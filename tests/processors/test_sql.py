@@ -179,11 +179,25 @@ class RowTests(SqlTestCase):
             (b'<"a b@\\"c\'; --"@example.org>', '"a b@\\"c\'; --"@example.org'),
             (b"<bob@[192.0.2.7]>", "bob@[192.0.2.7]"),
             (b"<bob@[IPv6:2001:DB8::7]>", "bob@[IPv6:2001:db8::7]"),
-            (b"<a" + b".b" * 31 + b"@" + b"x" * 180 + b".example>", None),
+            (b"<a" + b".b" * 31 + b"@" + b"xxx." * 45 + b"example>", None),
         ):
             envelope = make_envelope(recipients=(path,))
             row = self.stored(envelope)
             self.assertEqual(row["recipient"], recipient or str(envelope.rcpt_to[0]))
+
+    def test_addresses_in_utf8(self) -> None:
+        envelope = make_envelope(
+            "Reply-To: Jörg <jörg@bücher.example>\r\nTo: пётр@пример.рф\r\n\r\n".encode(),
+            recipients=("<用户@bücher.example>".encode(),),
+            sender="<jörg@BÜCHER.example>".encode(),
+        )
+        row = self.stored(envelope)
+        self.assertEqual(row["recipient"], "用户@bücher.example")
+        self.assertEqual(row["return_path"], "jörg@bücher.example")
+        self.assertEqual(row["to"], "пётр@пример.рф")
+        self.assertEqual(row["reply_to"], "jörg@bücher.example")
+        self.assertEqual(row["message_id"], f"{envelope.hashes[0]}@bücher.example")
+        self.assertEqual(row["mail"], envelope.delivery_header.encode() + envelope.data)
 
     def test_client_addresses(self) -> None:
         for remote_ip, octets in (

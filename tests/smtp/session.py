@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -14,10 +15,12 @@ from zope.interface import implementer
 from guerrilla_tw.backends.results import NO_SUCH_USER, RECIPIENT_OK, queued
 from guerrilla_tw.config import ServerConfig
 from guerrilla_tw.interfaces import IBackend, IResult, Task
+from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.smtp.esmtp import GuerrillaESMTP
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.hosts import AllowedHosts
+from guerrilla_tw.smtp.server import TLS, Server
 
 Answer = Callable[[Envelope], "IResult | Deferred[IResult]"]
 
@@ -64,41 +67,56 @@ class FakeBackend:
 
 
 class Transport(StringTransport):
-    """Remembers how it was closed, and closes like a connection whose peer reads everything."""
+    """
+    Remembers how it was closed, and closes like a connection whose peer reads everything.
+
+    :ivar closed_half: whether we have said our last word, and may read on for a while.
+    """
 
     protocol: GuerrillaESMTP
     aborted = False
+    closed_half = False
 
     def abortConnection(self) -> None:
         self.aborted = True
         super().abortConnection()
+
+    def loseWriteConnection(self) -> None:
+        self.closed_half = True
 
 
 class Session:
     """
     One client of a server of its own.
 
+    :param storage: where messages are kept.
+    :param tls: how to start TLS.
     :param settings: of the server.
     """
 
-    def __init__(self, **settings: int) -> None:
+    def __init__(
+        self, *, storage: BodyStorage | None = None, tls: TLS | None = None, **settings: Any
+    ) -> None:
         self.backend = FakeBackend()
         self.clock = Clock()
         self.events: list[LogEvent] = []
-        config = ServerConfig(is_enabled=True, host_name="mx.example.com", **settings)  # type: ignore[arg-type]
-        self.factory = GuerrillaESMTPFactory(
+        config = ServerConfig(is_enabled=True, host_name="mx.example.com", **settings)
+        self.server = Server(
             config,
             AllowedHosts(["example.com", "*.example.org"]),
             self.backend,
+            storage or BodyStorage(),
+            tls,
             self.clock,
             Logger("test", observer=self.events.append),  # type: ignore[arg-type]
         )
+        self.factory = GuerrillaESMTPFactory(self.server)
         self.connect()
 
-    def connect(self) -> None:
+    def connect(self, remote_ip: str = "192.0.2.1") -> None:
         """Have a further client come; the session is about that one from now on."""
         self.transport = Transport()
-        protocol = self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4321))
+        protocol = self.factory.buildProtocol(IPv4Address("TCP", remote_ip, 4321))
         self.protocol: GuerrillaESMTP = protocol  # type: ignore[assignment]
         protocol.makeConnection(self.transport)
 
@@ -123,7 +141,7 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the server has closed the connection."""
-        return self.transport.disconnecting
+        return self.transport.disconnecting or self.transport.closed_half
 
 
 def codes(said: bytes) -> list[str]:

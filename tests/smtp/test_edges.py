@@ -63,7 +63,7 @@ class EdgeTests(SynchronousTestCase):
 
     def test_quit_and_then_shutdown(self) -> None:
         self.session.send(b"QUIT\r\n")
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.assertEqual(self.session.heard(), b"")
 
     def test_answer_cancelled_by_the_backend_is_logged(self) -> None:
@@ -137,7 +137,7 @@ class UntakenGoodbyeTests(SynchronousTestCase):
 
     def test_goodbye_not_taken_does_not_hold_up_the_end(self) -> None:
         self.session.send(b"QUIT\r\n")
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.session.clock.advance(5)
         self.assertTrue(self.session.transport.aborted)
 
@@ -145,7 +145,7 @@ class UntakenGoodbyeTests(SynchronousTestCase):
         answer: Deferred[IResult] = Deferred()
         self.session.backend.save = lambda envelope: answer
         self.session.send(TO_DATA + MESSAGE)
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.session.protocol.pauseProducing()
         answer.callback(queued("q1"))
         self.assertEqual(codes(self.session.heard()), ["250 2.0.0", "421 4.3.2"])
@@ -154,5 +154,5 @@ class UntakenGoodbyeTests(SynchronousTestCase):
 
     def test_no_timer_is_brought_forward(self) -> None:
         (timer,) = self.session.clock.getDelayedCalls()
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.assertFalse(timer.active())

@@ -97,7 +97,7 @@ class DialogTests(SynchronousTestCase):
     def test_data_needs_an_accepted_recipient(self) -> None:
         self.assert_replies(
             OPENING + b"RCPT TO:<nobody@example.com>\r\nDATA\r\nNOOP\r\n",
-            *("250 HELP", "250 2.1.0", "550 5.1.1", "503 5.5.1", "250 2.0.0"),
+            *("250 HELP", "250 2.1.0", "550 5.1.1", "554 5.5.1", "250 2.0.0"),
         )
 
     def test_refused_recipients_are_not_in_the_envelope(self) -> None:
@@ -134,6 +134,7 @@ class DialogTests(SynchronousTestCase):
             b"noop x\r\nVRFY a\r\nHELP\r\nRSET\r\nFOO\r\n\r\n \r\nSTARTTLS\r\nAUTH\r\nEXPN a\r\n",
             *("250 2.0.0", "252 2.5.0", "214 2.0.0", "250 2.0.0", "500 5.5.2", "500 5.5.2"),
             *("500 5.5.2", "502 5.5.1", "502 5.5.1", "502 5.5.1"),
+            max_errors=6,
         )
 
     def test_names_of_methods_are_no_commands(self) -> None:
@@ -218,7 +219,11 @@ class ReplyTests(SynchronousTestCase):
                 "250-SIZE 10485760",
                 "250-PIPELINING",
                 "250-8BITMIME",
+                "250-SMTPUTF8",
+                "250-CHUNKING",
+                "250-BINARYMIME",
                 "250-ENHANCEDSTATUSCODES",
+                "250-LIMITS RCPTMAX=100",
                 "250 HELP",
                 "",
             ],
@@ -360,7 +365,7 @@ class BrokenBackendTests(SynchronousTestCase):
 
         self.session.backend.check_recipient = fail
         said = self.session.send(TO_DATA)
-        self.assertEqual(codes(said)[2:], ["451 4.3.0", "503 5.5.1"])
+        self.assertEqual(codes(said)[2:], ["451 4.3.0", "451 4.5.1"])
 
 
 class LifeTests(SynchronousTestCase):
@@ -444,7 +449,7 @@ class LifeTests(SynchronousTestCase):
         self.session.connect()
         self.assertEqual(codes(self.session.heard()), ["421 4.7.0"])
         self.assertTrue(self.session.closed)
-        self.assertEqual(len(self.session.factory.clients), 2)
+        self.assertEqual(len(self.session.server.clients), 2)
 
     def test_a_place_becomes_free(self) -> None:
         self.session.connect()
@@ -501,12 +506,12 @@ class ShutdownTests(SynchronousTestCase):
 
     def test_without_clients(self) -> None:
         self.session.disconnect()
-        self.successResultOf(self.session.factory.shut_down(30))
+        self.successResultOf(self.session.server.shut_down(30))
         self.assertEqual(self.session.clock.getDelayedCalls(), [])
 
     def test_between_commands(self) -> None:
         self.session.send(OPENING)
-        done = self.session.factory.shut_down(30)
+        done = self.session.server.shut_down(30)
         self.assertEqual(codes(self.session.heard()), ["421 4.3.2"])
         self.assertTrue(self.session.closed)
         self.assertNoResult(done)
@@ -516,14 +521,14 @@ class ShutdownTests(SynchronousTestCase):
 
     def test_a_client_that_does_not_read_is_not_waited_for(self) -> None:
         self.session.protocol.pauseProducing()
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.assertTrue(self.session.closed)
         self.session.clock.advance(5)
         self.assertTrue(self.session.transport.aborted)
 
     def test_data_on_its_way_comes_in(self) -> None:
         self.session.send(TO_DATA + b"first half\r\n")
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.assertEqual(self.session.heard(), b"")
         said = self.session.send(b"second half\r\n.\r\nNOOP\r\n")
         self.assertEqual(codes(said), ["250 2.0.0", "421 4.3.2"])
@@ -534,20 +539,20 @@ class ShutdownTests(SynchronousTestCase):
         answer: Deferred[IResult] = Deferred()
         self.session.backend.save = lambda envelope: answer
         self.session.send(TO_DATA + MESSAGE + b"MAIL FROM:<a@b>\r\n")
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.assertEqual(self.session.heard(), b"")
         answer.callback(queued("q1"))
         self.assertEqual(codes(self.session.heard()), ["250 2.0.0", "421 4.3.2"])
 
     def test_who_comes_now_is_told(self) -> None:
-        self.session.factory.shut_down(30)
+        self.session.server.shut_down(30)
         self.session.connect()
         self.assertEqual(codes(self.session.heard()), ["421 4.3.2"])
         self.assertTrue(self.session.closed)
 
     def test_who_does_not_finish_is_cut(self) -> None:
         self.session.send(TO_DATA)
-        done = self.session.factory.shut_down(10)
+        done = self.session.server.shut_down(10)
         self.session.clock.advance(10)
         self.assertTrue(self.session.transport.aborted)
         self.assertNoResult(done)

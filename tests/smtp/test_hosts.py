@@ -10,7 +10,7 @@ from guerrilla_tw.smtp.hosts import AllowedHosts
 
 class AllowedHostsTests(SynchronousTestCase):
     def allows(self, path: str, *patterns: str) -> bool:
-        address, _ = parse_forward_path(f"<{path}>".encode("ascii"))
+        address, _ = parse_forward_path(f"<{path}>".encode())
         return AllowedHosts(patterns).allows(address)
 
     def test_exact_in_any_case(self) -> None:
@@ -51,6 +51,33 @@ class AllowedHostsTests(SynchronousTestCase):
         self.assertTrue(self.allows("a@[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"))
         self.assertFalse(self.allows("a@192.0.2.1", "[192.0.2.1]"))
         self.assertFalse(self.allows("a@[192.0.2.1]", "*"))
+
+    def test_u_labels_and_a_labels_are_the_same(self) -> None:
+        u_label, a_label = "bücher.example", "xn--bcher-kva.example"
+        for pattern in (
+            u_label,
+            "BÜCHER.Example",
+            "bu\u0308cher.example",
+            a_label,
+            a_label.upper(),
+        ):
+            for host in (u_label, "BÜCHER.EXAMPLE", a_label, "XN--bcher-KVA.example"):
+                self.assertTrue(self.allows(f"a@{host}", pattern))
+            self.assertFalse(self.allows("a@bucher.example", pattern))
+            self.assertFalse(self.allows("a@b\u0438cher.example", pattern))
+
+    def test_u_labels_and_stars(self) -> None:
+        for pattern in ("*.bücher.example", "*.xn--bcher-kva.example"):
+            self.assertTrue(self.allows("a@post.bücher.example", pattern))
+            self.assertTrue(self.allows("a@pöst.xn--bcher-kva.example", pattern))
+            self.assertFalse(self.allows("a@bücher.example", pattern))
+        self.assertTrue(self.allows("a@bücher.пример", "bücher.*"))
+        self.assertTrue(self.allows("a@bücher.example", "*.example"))
+
+    def test_a_bad_label_is_refused(self) -> None:
+        for pattern in ("bü*.example", "☃.example", "bücher。example", "ü" * 60, "*ü"):
+            error = self.assertRaises(ValueError, AllowedHosts, ["a.example", pattern])
+            self.assertIn(pattern, str(error))
 
     def test_no_hosts(self) -> None:
         self.assertFalse(self.allows("a@example.com"))

@@ -1,0 +1,193 @@
+"""How a session begins: who the client is, TLS, the greeting."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp.connection import SMTPConnection
+from guerrilla_tw.smtp.proxy import ProxyHeaderError, ProxyHeaderReader
+from guerrilla_tw.smtp.server import Server
+
+# Seconds for the PROXY header. HAProxy's specification asks for three at least.
+PROXY_TIMEOUT = 5.0
+# The type of a TLS record that holds a handshake (RFC 8446 section 5.1).
+_TLS_HANDSHAKE = 0x16
+
+
+@implementer(IHandshakeListener)
+class OpeningConnection(SMTPConnection):
+    """
+    A connection up to its greeting, and the way into TLS.
+
+    :param server: whose client this is.
+    :param remote_ip: the client's address; empty if it has none.
+    """
+
+    # Whether remote_ip is of who speaks, and not of a proxy that does not know who does.
+    is_known = True
+    secret = False
+    _shaking_hands = False
+    _greeted = False
+
+    def __init__(self, server: Server, remote_ip: str) -> None:
+        super().__init__(server)
+        self.remote_ip = remote_ip
+
+    def connectionMade(self) -> None:
+        """Take the client in, and greet it when it is clear who it is."""
+        super().connectionMade()
+        if self.server.config.proxyon:
+            self._expect_proxy_header()
+        else:
+            self._identified()
+
+    # The PROXY protocol
+
+    def _expect_proxy_header(self) -> None:
+        if not self.server.trusted_proxies.trusts(self.remote_ip):
+            self._refuse_proxy("it is none of trusted_proxies")
+            return
+        self.setTimeout(PROXY_TIMEOUT)
+        header = ProxyHeaderReader()
+
+        def feed(data: bytes) -> bytes | None:
+            try:
+                return header.feed(data)
+            except ProxyHeaderError as error:
+                self._refuse_proxy(str(error))
+                return None
+
+        def identified() -> None:
+            if header.source is None:
+                self.is_known = False
+            else:
+                self.remote_ip = header.source
+            self.setTimeout(None)
+            self.setTimeout(self.server.config.timeout)
+            self._identified()
+
+        self.read(feed, identified)
+
+    def _refuse_proxy(self, cause: str) -> None:
+        self.warn("no PROXY header taken: {cause}", cause=cause)
+        self.dismiss(replies.NO_PROXY_HEADER)
+
+    # TLS
+
+    def start_tls(self) -> None:
+        """Go on in TLS. What was received in plain text and not looked at is the caller's care."""
+        assert self.server.tls is not None
+        self._flush()
+        self.transport.unregisterProducer()
+        self.secret = True
+        self._shaking_hands = True
+        self.transport = self.server.tls.start(self.transport, self)
+        self.transport.registerProducer(self, True)
+
+    def handshakeCompleted(self) -> None:
+        """The client speaks TLS."""
+        self._shaking_hands = False
+        self.resetTimeout()
+        if not self._greeted:
+            self._greet()
+
+    def _is_secret(self) -> bool:
+        return self.secret
+
+    # The greeting
+
+    def _identified(self) -> None:
+        if not self.server.config.tls.tls_always_on:
+            self._greet()
+            return
+        hello = self.throw_input_away()
+        self.start_tls()
+        if hello:
+            self.transport.dataReceived(hello)  # type: ignore[attr-defined]
+
+    def first_octet_received(self, octet: int) -> None:
+        """Let go who does not wait for the greeting, and who wants TLS where there is none yet."""
+        if not self._greeted:
+            self.warn("spoke before the greeting (reject_early_talkers)")
+            self.dismiss(replies.TOO_EARLY)
+        elif octet == _TLS_HANDSHAKE:
+            self.drop("it speaks TLS to a port without")
+
+    def _greet(self) -> None:
+        delay = self.server.config.reject_early_talkers
+        if delay and not self.secret:
+            self.setTimeout(None)
+            self.callLater(delay, self._greet_late)
+        else:
+            if not self.secret and self._has_spoken():
+                self.warn("spoke before the greeting")
+            self._say_greeting()
+
+    def _greet_late(self) -> None:
+        if not self._closing:
+            self.setTimeout(self.server.config.timeout)
+            self._say_greeting()
+
+    def _say_greeting(self) -> None:
+        self._greeted = True
+        self.transport.write(self.server.greeting)
+
+    def _has_spoken(self) -> bool:
+        """Most who do not wait for the greeting are there with their first packet."""
+        if self.has_input:
+            return True
+        try:
+            peeked: bytes = self.transport.getHandle().recv(  # type: ignore[attr-defined]
+                1, socket.MSG_PEEK | socket.MSG_DONTWAIT
+            )
+        except (AttributeError, OSError):  # No socket; or nothing there.
+            return False
+        return bool(peeked)
+
+    # Ends
+
+    def timeoutConnection(self) -> None:
+        """As the parent; nobody is there to read a reply while hands are shaken."""
+        if self._shaking_hands:
+            self.warn("did not finish the TLS handshake in time")
+            self.transport.abortConnection()
+        elif self._is_opening_by_proxy():
+            self._refuse_proxy("it did not come in time")
+        else:
+            super().timeoutConnection()
+
+    def _is_opening_by_proxy(self) -> bool:
+        return self.server.config.proxyon and not (self._greeted or self._closing)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """As the parent."""
+        if self._shaking_hands and not self._closing and reason is not None:
+            self.warn("TLS handshake failed: {cause}", cause=_cause(reason))
+        super().connectionLost(reason)
+
+    def drop(self, cause: str) -> None:
+        """Close without a word more: this is no mail client."""
+        self.warn("dropped: {cause}", cause=cause)
+        self.close()
+
+    def warn(self, event: str, **values: object) -> None:
+        """Log what the client did wrong."""
+        self.server.log.warn(
+            "{host_name}: client {remote_ip}: " + event,
+            host_name=self.server.config.host_name,
+            remote_ip=self.remote_ip or "(no address)",
+            **values,
+        )
+
+
+def _cause(reason: Failure) -> str:
+    """OpenSSL's errors are lists of (library, function, reason), of which the last tells most."""
+    details = getattr(reason.value, "args", None) or [None]
+    if isinstance(details[0], list) and details[0]:
+        return str(details[0][-1][-1])
+    return str(reason.value)

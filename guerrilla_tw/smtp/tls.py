@@ -1,0 +1,263 @@
+"""
+A server's ``tls`` settings, made TLS on its connections.
+
+Nothing else imports OpenSSL, so a daemon without TLS does not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
+from OpenSSL.crypto import X509, PKey
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocol, ITCPTransport
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from guerrilla_tw.config import ConfigError, TLSConfig, did_you_mean
+from guerrilla_tw.smtp.tls_names import CIPHERS, CURVES, TLS13_CIPHERS
+
+if TYPE_CHECKING:
+    from guerrilla_tw.smtp.connection import ITransport
+
+T = TypeVar("T")
+
+_VERSIONS: Final = {
+    "tls1.0": SSL.TLS1_VERSION,
+    "tls1.1": SSL.TLS1_1_VERSION,
+    "tls1.2": SSL.TLS1_2_VERSION,
+    "tls1.3": SSL.TLS1_3_VERSION,
+}
+# Forward secrecy for everybody; a sender that cannot do it gets what `ciphers` names.
+_DEFAULT_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
+# What is asked of a client, and whether what it shows must be signed by root_cas_file.
+_CLIENT_AUTH: Final = {
+    "NoClientCert": (SSL.VERIFY_NONE, False),
+    "RequestClientCert": (SSL.VERIFY_PEER, False),
+    "RequireAnyClientCert": (SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, False),
+    "VerifyClientCertIfGiven": (SSL.VERIFY_PEER, True),
+    "RequireAndVerifyClientCert": (SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, True),
+}
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class TLS:
+    """
+    TLS for the connections of one server. See :func:`make_tls`.
+
+    :param context: OpenSSL's.
+    """
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+        # Our layer never looks at the clock; without one the factory would install a reactor.
+        self._factory = TLSMemoryBIOFactory(self, False, Factory(), Clock())
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """For Twisted: the state of one connection."""
+        return SSL.Connection(self._context, None)
+
+    def start(self, transport: ITCPTransport, protocol: IProtocol) -> ITransport:
+        """
+        Put TLS between a live connection and the protocol on it, and wait for the client's hello.
+
+        It is for STARTTLS, and for implicit TLS when it is called before anything is written.
+        ``startTLS`` of the transport would patch it instead, and delay what is written.
+
+        The producer that is registered with the transport must be unregistered before, and may be
+        registered with what is returned. The protocol is told of the end of the handshake if it
+        provides IHandshakeListener. If the handshake fails, or the client goes, it is told once,
+        by connectionLost.
+
+        :param transport: a connection of Twisted's, TCP or UNIX.
+        :param protocol: it must have nothing of the client's left that came in plaintext.
+        :returns: the protocol's new transport, a TLSMemoryBIOProtocol; what has come already of
+            the client's hello, if anything, may be given to its dataReceived.
+        """
+        layer = TLSMemoryBIOProtocol(self._factory, protocol, _connectWrapped=False)
+        # Every connection of Twisted's, and every protocol, has these; their interfaces have not.
+        cast(Any, transport).protocol = layer
+        layer.makeConnection(transport)
+        cast(Any, protocol).transport = layer
+        return cast("ITransport", layer)
+
+
+def make_tls(config: TLSConfig) -> TLS:
+    """
+    Make TLS of settings, of which every one has an effect or is refused.
+
+    :param config: with TLS on. Files are read here and not again.
+    :raises ConfigError: a setting cannot be used; its path is the setting's name.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    lowest, highest = _find_versions(config.protocols)
+    _set_ciphers(context, config.ciphers, lowest, highest)
+    _set_curves(context, config.curves)
+    # After the ciphers, because they set how strong a key must be.
+    _set_certificate(context, config)
+    _set_client_auth(context, config)
+    # Renegotiation is work that a client can make us do for nothing.
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    if config.prefer_server_cipher_suites:
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    # An idle client holds no buffers. Sessions are kept in tickets, by the clients.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    return TLS(context)
+
+
+@contextmanager
+def _refusing(path: str, what: str) -> Iterator[None]:
+    """Name the setting that OpenSSL does not take."""
+    try:
+        yield
+    except (SSL.Error, TypeError) as error:
+        # OpenSSL's errors are tuples: library, function, reason.
+        reasons = [reason[-1] for reason in error.args[0]] if isinstance(error, SSL.Error) else []
+        cause = reasons[-1] if reasons else str(error)
+        raise ConfigError(f"OpenSSL does not take {what}: {cause}", path) from None
+
+
+def _find(known: Mapping[str, T], name: str, path: str) -> T:
+    if name not in known:
+        raise ConfigError(f"there is no {name!r}" + did_you_mean(name, known), path)
+    return known[name]
+
+
+def _find_versions(protocols: Sequence[str]) -> tuple[int, int]:
+    """:returns: the lowest and the highest version."""
+    if len(protocols) > 2:
+        raise ConfigError("is more than the lowest and the highest version", "protocols")
+    versions = [
+        _find(_VERSIONS, name, f"protocols[{index}]") for index, name in enumerate(protocols)
+    ]
+    lowest = versions[0] if versions else SSL.TLS1_2_VERSION
+    highest = versions[1] if len(versions) == 2 else SSL.TLS1_3_VERSION
+    if lowest > highest:
+        cause = f"the lowest version, {protocols[0]}, is above the highest, {protocols[1]}"
+        raise ConfigError(cause, "protocols")
+    return lowest, highest
+
+
+def _set_ciphers(context: SSL.Context, names: Sequence[str], lowest: int, highest: int) -> None:
+    """
+    Set the versions and their ciphers. As in Go, TLS 1.3 has its own when none of it is named.
+
+    When nothing else is named, there is nothing else than TLS 1.3.
+    """
+    # OpenSSL takes the oldest versions for broken at any higher level.
+    level = ":@SECLEVEL=0" if lowest < SSL.TLS1_2_VERSION else ""
+    chosen = []
+    for index, name in enumerate(names):
+        path = f"ciphers[{index}]"
+        cipher = _find(CIPHERS | TLS13_CIPHERS, name, path)
+        if name in CIPHERS:
+            with _refusing(path, name):
+                context.set_cipher_list(cipher.encode())
+            chosen.append(cipher)
+    chosen_for_tls13 = [name for name in names if name in TLS13_CIPHERS]
+    if chosen_for_tls13:
+        context.set_tls13_ciphersuites(":".join(chosen_for_tls13).encode())
+        if not chosen:
+            lowest = SSL.TLS1_3_VERSION
+    if lowest > highest:
+        raise ConfigError("are all of TLS 1.3, and protocols ends before it", "ciphers")
+    context.set_cipher_list(((":".join(chosen) or _DEFAULT_CIPHERS) + level).encode())
+    with _refusing("protocols", "these versions"):
+        context.set_min_proto_version(lowest)
+        context.set_max_proto_version(highest)
+
+
+def _set_curves(context: SSL.Context, names: Sequence[str]) -> None:
+    chosen = []
+    for index, name in enumerate(names):
+        path = f"curves[{index}]"
+        chosen.append(_find(CURVES, name, path))
+        with _refusing(path, name):
+            _set_groups(context, chosen[-1:])
+    if chosen:
+        _set_groups(context, chosen)
+
+
+def _set_groups(context: SSL.Context, groups: Sequence[str]) -> None:
+    """The one call that pyOpenSSL has in private only."""
+    private: Any = SSL
+    handle: Any = context
+    try:
+        done = private._lib.SSL_CTX_set1_curves_list(handle._context, ":".join(groups).encode())
+        # Raises SSL.Error, and takes the error from OpenSSL's queue, where it would hit others.
+        private._openssl_assert(done == 1)
+    except AttributeError:
+        raise ConfigError("cannot be chosen with this version of pyOpenSSL", "curves") from None
+
+
+def _set_certificate(context: SSL.Context, config: TLSConfig) -> None:
+    key = _read_key(config.private_key_file, "private_key_file")
+    chain = _read_certificates(config.public_key_file, "public_key_file")
+    if key.public_key() != chain[0].public_key():
+        cause = "is not the key of the first certificate in public_key_file"
+        raise ConfigError(cause, "private_key_file")
+    with _refusing("public_key_file", "the certificate"):
+        context.use_certificate(X509.from_cryptography(chain[0]))
+        for certificate in chain[1:]:
+            context.add_extra_chain_cert(X509.from_cryptography(certificate))
+    with _refusing("private_key_file", "the key"):
+        # A TypeError for what is no key of a signature.
+        context.use_privatekey(PKey.from_cryptography_key(cast(Any, key)))
+
+
+def _set_client_auth(context: SSL.Context, config: TLSConfig) -> None:
+    name = config.client_auth_type or "NoClientCert"
+    mode, verified = _find(_CLIENT_AUTH, name, "client_auth_type")
+    if config.root_cas_file:
+        store = context.get_cert_store()
+        assert store is not None
+        for certificate in _read_certificates(config.root_cas_file, "root_cas_file"):
+            store.add_cert(X509.from_cryptography(certificate))
+            context.add_client_ca(X509.from_cryptography(certificate))
+    elif verified:
+        raise ConfigError(f"is missing, and client_auth_type is {name}", "root_cas_file")
+    context.set_verify(mode, None if verified else _take_any_certificate)
+    # Without it, a client that showed a certificate could not resume its session.
+    context.set_session_id(b"guerrilla")
+
+
+def _take_any_certificate(*_: object) -> bool:
+    """It is still the client's: OpenSSL checks that it has the key."""
+    return True
+
+
+def _read(path: str, setting: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot be read: {cause}", setting) from None
+
+
+def _read_key(path: str, setting: str) -> PrivateKeyTypes:
+    """Without asking anybody for a passphrase."""
+    content = _read(path, setting)
+    try:
+        return load_pem_private_key(content, None)
+    except TypeError:
+        raise ConfigError("is encrypted; a key without a passphrase is needed", setting) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError("holds no private key in PEM", setting) from None
+
+
+def _read_certificates(path: str, setting: str) -> list[x509.Certificate]:
+    content = _read(path, setting)
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError:
+        raise ConfigError("holds no certificate in PEM", setting) from None
