@@ -23,7 +23,7 @@ venv: $(READY) ## make .venv: the package, its extras and the tools
 $(READY): setup.cfg tools/requirements.py
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || tools/apt_install.sh python3-venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python tools/requirements.py > $(VENV)/requirements.txt
+	$(BIN)/python tools/requirements.py fuzz > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	    --requirement $(VENV)/requirements.txt
 	$(BIN)/python -c 'import os, sysconfig; print(os.getcwd(), \
@@ -38,7 +38,9 @@ test: $(READY) ## run all tests, with branch coverage
 	@$(BIN)/python tools/run_tests.py
 
 fuzz: $(READY) ## look for input that breaks a rule (SECONDS=60 for each target)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0'
+	@$(BIN)/python tools/requirements.py > $(VENV)/requirements-fuzz.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --requirement $(VENV)/requirements-fuzz.txt
 	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
 	$(BIN)/python -m tests.smtp.differential --seconds $(SECONDS)
 

@@ -108,7 +108,7 @@ def enabled_servers(
 def _make_tls(config: ServerConfig) -> TLS | None:
     if not config.tls.is_on:
         return None
-    # Here, because OpenSSL is a large thing to load where nobody asks for it.
+    # Here, because OpenSSL is not needed where nobody asks for it.
     from guerrilla_tw.smtp.tls import make_tls
 
     with _blaming("tls"):

@@ -55,3 +55,6 @@ class RequirementsTests(SynchronousTestCase):
         self.assertEqual(
             requirements(setup_cfg), ["Twisted>=23.10", "msgspec", "txredisapi", "ruff"]
         )
+        self.assertEqual(
+            requirements(setup_cfg, without=["dev"]), ["Twisted>=23.10", "msgspec", "txredisapi"]
+        )

@@ -3,7 +3,7 @@
 set -eu
 
 # program:package
-programs='swaks:swaks smtp-source:postfix haproxy:haproxy nginx:nginx curl:curl'
+programs='swaks:swaks smtp-source:postfix haproxy:haproxy nginx:nginx curl:curl openssl:openssl'
 # Modules of nginx, which are packages of their own.
 modules='stream mail'
 
@@ -15,6 +15,8 @@ for module in $modules; do
     [ -e "/usr/lib/nginx/modules/ngx_${module}_module.so" ] ||
         missing="$missing libnginx-mod-$module"
 done
+# swaks needs it for TLS.
+perl -MNet::SSLeay -e 1 2>/dev/null || missing="$missing libnet-ssleay-perl"
 if [ -n "$missing" ]; then
     # Only smtp-source is wanted of Postfix, not a mail server at the next boot.
     if [ "$(id -u)" = 0 ] && command -v debconf-set-selections >/dev/null; then

@@ -173,8 +173,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     if len(name) > _LONGEST_NAME:
         return ""
-    close = difflib.get_close_matches(name.lower(), sorted(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    lowered = {other.lower(): other for other in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1)
+    return f" (did you mean {lowered[close[0]]}?)" if close else ""
 
 
 def unknown_setting(path: str, name: str, known: Iterable[str]) -> ConfigError:

@@ -155,7 +155,12 @@ class SMTPConnection(ESMTP):
         self._feed = self._then = None
         self._flush()
         self.transport.unregisterProducer()
-        if not linger or self._ended or self._is_secret():
+        if self._is_secret():
+            # The client is to say goodbye in TLS, too, and may leave that out.
+            self.transport.loseConnection()
+            self._hurry()
+            return
+        if not linger or self._ended:
             self.transport.loseConnection()
             return
         self._lines.take()

@@ -170,6 +170,13 @@ class OpeningConnection(SMTPConnection):
             self.warn("TLS handshake failed: {cause}", cause=_cause(reason))
         super().connectionLost(reason)
 
+    def shut_down(self) -> None:
+        """As the parent; nobody is there to read a goodbye while hands are shaken."""
+        if self._shaking_hands:
+            self.transport.abortConnection()
+        else:
+            super().shut_down()
+
     def drop(self, cause: str) -> None:
         """Close without a word more: this is no mail client."""
         self.warn("dropped: {cause}", cause=cause)
