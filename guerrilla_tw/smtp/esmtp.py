@@ -113,6 +113,10 @@ class GuerrillaESMTP(ReceivingConnection):
         refuse_argument(argument)
         if self.secret:
             raise CommandError(replies.TLS_ACTIVE)
+        if self._client is not None:
+            # What was said in plain text must not count within TLS, and who spoke since may be the
+            # proxied client, which is not to begin anew as the proxy.
+            raise CommandError(replies.TLS_AFTER_XCLIENT)
         if not self._offers_starttls():
             raise CommandError(replies.NOT_IMPLEMENTED)
         self.reply(replies.READY_FOR_TLS)
@@ -122,7 +126,7 @@ class GuerrillaESMTP(ReceivingConnection):
         self.start_tls()
 
     def _offers_starttls(self) -> bool:
-        return self.server.config.tls.start_tls_on and not self.secret
+        return self.server.config.tls.start_tls_on and not self.secret and self._client is None
 
     def do_XCLIENT(self, argument: bytes) -> None:
         """As Postfix has it: a proxy tells whom it speaks for, and the session starts anew."""
