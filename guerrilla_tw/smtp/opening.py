@@ -145,7 +145,7 @@ class OpeningConnection(SMTPConnection):
             peeked: bytes = self.transport.getHandle().recv(  # type: ignore[attr-defined]
                 1, socket.MSG_PEEK | socket.MSG_DONTWAIT
             )
-        except (AttributeError, OSError):  # No socket; or nothing there.
+        except OSError:  # There is nothing.
             return False
         return bool(peeked)
 

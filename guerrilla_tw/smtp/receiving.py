@@ -25,8 +25,9 @@ class ReceivingConnection(OpeningConnection):
     is_lmtp = False
     # How many messages have come to their end.
     messages = 0
-    # How fast a message or a chunk comes.
+    # How fast a message or a chunk comes, and how much of the message came before the chunk.
     _pace: Pace | None = None
+    _size_before = 0
 
     def __init__(self, server: Server, remote_ip: str) -> None:
         super().__init__(server, remote_ip)
@@ -145,6 +146,7 @@ class ReceivingConnection(OpeningConnection):
     ) -> None:
         self._reader = reader
         self._pace = None
+        self._size_before = reader.size
         self.read(reader.feed, then)
 
     def piece_received(self) -> None:
@@ -158,7 +160,7 @@ class ReceivingConnection(OpeningConnection):
                 self.transaction.deadline if self.transaction else now + config.message_timeout
             )
             self._pace = Pace(now, deadline, config.timeout, config.min_data_rate)
-        if self._pace.is_too_slow(now, self._reader.size):
+        if self._pace.is_too_slow(now, self._reader.size - self._size_before):
             self.dismiss(replies.TOO_SLOW)
         else:
             self.resetTimeout()

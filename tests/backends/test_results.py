@@ -6,8 +6,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from guerrilla_tw.backends import results
-from guerrilla_tw.backends.results import Result, queued
-from guerrilla_tw.interfaces import IResult
+from guerrilla_tw.backends.results import (
+    NO_SUCH_USER,
+    QUOTA_EXCEEDED,
+    RECIPIENT_OK,
+    USER_SUSPENDED,
+    RecipientResults,
+    Result,
+    queued,
+)
+from guerrilla_tw.interfaces import IRecipientResults, IResult
 
 
 class ResultTests(SynchronousTestCase):
@@ -74,3 +82,20 @@ class PromisedReplies(SynchronousTestCase):
         ]:
             self.assertEqual((result.code, result.enhanced), (code, enhanced), result)
             self.assertTrue(result.text)
+
+
+class RecipientResultsTests(SynchronousTestCase):
+    def test_interface(self) -> None:
+        verifyObject(IRecipientResults, RecipientResults([RECIPIENT_OK]))
+
+    def test_as_a_whole_it_is_the_worst(self) -> None:
+        for answers, worst in (
+            ([RECIPIENT_OK, NO_SUCH_USER, QUOTA_EXCEEDED], QUOTA_EXCEEDED),
+            ([RECIPIENT_OK, NO_SUCH_USER, USER_SUSPENDED], NO_SUCH_USER),
+            ([RECIPIENT_OK, queued("q")], RECIPIENT_OK),
+        ):
+            whole = RecipientResults(answers)
+            self.assertEqual(
+                (whole.code, whole.enhanced, whole.text), (worst.code, worst.enhanced, worst.text)
+            )
+            self.assertEqual(whole.recipients, tuple(answers))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -70,13 +69,12 @@ class Client(Session):
         self._tls = FakeTLS(self._wires)
         self._protocols: list[Any] = []
         self.messages: list[dict[str, bytes]] = []
-        self._config = convert({"is_enabled": True, **dialog.settings}, ServerConfig)
-        settings = {name: getattr(self._config, name) for name in dialog.settings if name != "tls"}
-        super().__init__(storage=BodyStorage(**dialog.storage), tls=self._tls, **settings)
+        config = convert({"is_enabled": True, **dialog.settings}, ServerConfig)
+        settings = {name: getattr(config, name) for name in dialog.settings}
+        super().__init__(storage=BodyStorage(**dialog.storage), layer=self._tls, **settings)
 
     def connect(self, remote_ip: str = "") -> None:
         """Come, from the dialog's address."""
-        self.server.config = msgspec.structs.replace(self.server.config, tls=self._config.tls)
         self.backend.save = self._save
         if "check" in self._dialog.answers:
             self.backend.check_recipient = lambda envelope: self._give("check")

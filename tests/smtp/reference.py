@@ -57,7 +57,7 @@ class Transaction:
     utf8: bool
     binary: bool
     rcpt_to: list[Address] = field(default_factory=list)
-    any_refused: bool = False
+    refusals: list[str] = field(default_factory=list)
     # The chunks so far; None before the first.
     chunks: bytes | None = None
     chunk_failed: bool = False
@@ -74,8 +74,11 @@ class Envelope:
 
 class Conversation:
     """
-    All that comes of what a client says, with a backend that says yes to every message, and no to
-    recipients that begin with ``no``; it takes mail for example.com and *.example.org.
+    All that comes of what a client says.
+
+    The server takes mail for example.com and *.example.org. Its backend says yes to every message,
+    and no to recipients: those that begin with ``no`` do not exist, the mailboxes of those that
+    begin with ``full`` are full.
 
     :param stream: what the client says, from its first octet to its last.
 
@@ -212,8 +215,8 @@ class Conversation:
             raise Refused("503 5.5.1")
         try:
             transaction.rcpt_to.append(self._recipient(transaction, argument))
-        except Refused:
-            transaction.any_refused = True
+        except Refused as refused:
+            transaction.refusals.append(str(refused))
             raise
         self.replies.append("250 2.1.5")
 
@@ -236,14 +239,20 @@ class Conversation:
             raise Refused("550 5.7.1")
         if address.user.startswith("no"):
             raise Refused("550 5.1.1")
+        if address.user.startswith("full"):
+            raise Refused("452 4.2.2")
         return address
 
     def _ready_transaction(self) -> Transaction:
         if self._transaction is None:
             raise Refused("503 5.5.1")
+        refusals = self._transaction.refusals
         if not self._transaction.rcpt_to:
-            all_refused = self._transaction.any_refused and not self._rules.lmtp
-            raise Refused("554 5.5.1" if all_refused else "503 5.5.1")
+            if self._rules.lmtp or not refusals:
+                raise Refused("503 5.5.1")
+            # Who was refused for now may be accepted later.
+            later = any(refusal.startswith("4") for refusal in refusals)
+            raise Refused("451 4.5.1" if later else "554 5.5.1")
         return self._transaction
 
     def _data(self, argument: bytes) -> None:

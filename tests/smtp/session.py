@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from socket import socket
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -77,6 +78,9 @@ class Transport(StringTransport):
     aborted = False
     closed_half = False
 
+    def getHandle(self) -> socket:
+        raise OSError("there is no socket")
+
     def abortConnection(self) -> None:
         self.aborted = True
         super().abortConnection()
@@ -90,12 +94,12 @@ class Session:
     One client of a server of its own.
 
     :param storage: where messages are kept.
-    :param tls: how to start TLS.
+    :param layer: what starts TLS.
     :param settings: of the server.
     """
 
     def __init__(
-        self, *, storage: BodyStorage | None = None, tls: TLS | None = None, **settings: Any
+        self, *, storage: BodyStorage | None = None, layer: TLS | None = None, **settings: Any
     ) -> None:
         self.backend = FakeBackend()
         self.clock = Clock()
@@ -106,7 +110,7 @@ class Session:
             AllowedHosts(["example.com", "*.example.org"]),
             self.backend,
             storage or BodyStorage(),
-            tls,
+            layer,
             self.clock,
             Logger("test", observer=self.events.append),  # type: ignore[arg-type]
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from socket import socketpair
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.testing import StringTransport
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.backends.results import queued
 from guerrilla_tw.interfaces import IResult
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.smtp.framing import LineBuffer, LineTooLong
-from tests.smtp.session import Session, codes
+from tests.smtp.session import Session, Transport, codes
 from tests.smtp.test_esmtp import HELLO, MESSAGE, OPENING, TO_DATA
 
 
@@ -156,3 +158,74 @@ class UntakenGoodbyeTests(SynchronousTestCase):
         (timer,) = self.session.clock.getDelayedCalls()
         self.session.server.shut_down(30)
         self.assertFalse(timer.active())
+
+
+class LingeringTests(SynchronousTestCase):
+    """Closing while the client may be talking: our last words must not be lost."""
+
+    def setUp(self) -> None:
+        self.session = Session(timeout=60, max_errors=1)
+        self.session.heard()
+        self.session.send(b"X\r\nX\r\n")
+        self.assertTrue(self.session.transport.closed_half)
+
+    def test_what_still_comes_is_read_and_forgotten(self) -> None:
+        self.session.heard()
+        self.assertEqual(self.session.send(HELLO * 100), b"")
+        self.assertFalse(self.session.transport.disconnecting)
+
+    def test_ends_when_the_client_has_closed_too(self) -> None:
+        self.session.protocol.readConnectionLost()
+        self.assertTrue(self.session.transport.disconnecting)
+        self.assertFalse(self.session.transport.aborted)
+
+    def test_ends_after_some_seconds(self) -> None:
+        self.session.clock.advance(4)
+        self.session.send(b"x")
+        self.assertFalse(self.session.transport.aborted)
+        self.session.clock.advance(1)
+        self.assertTrue(self.session.transport.aborted)
+
+    def test_ends_after_a_megabyte(self) -> None:
+        for _ in range(16):
+            self.assertFalse(self.session.transport.aborted)
+            self.session.send(b"x" * 65536)
+        self.assertTrue(self.session.transport.aborted)
+
+    def test_end_of_the_daemon_changes_nothing(self) -> None:
+        self.session.heard()
+        self.session.server.shut_down(30)
+        self.assertEqual(self.session.heard(), b"")
+
+    def test_paused_client_is_read_on(self) -> None:
+        session = Session(timeout=60, max_errors=1)
+        answer: Deferred[IResult] = Deferred()
+        session.backend.save = lambda envelope: answer
+        session.send(TO_DATA + MESSAGE)
+        session.send(b"X\r\nX\r\n")
+        self.assertEqual(session.transport.producerState, "paused")
+        answer.callback(queued("q1"))
+        self.assertTrue(session.transport.closed_half)
+        self.assertEqual(session.transport.producerState, "producing")
+
+
+class FirstWordsTests(SynchronousTestCase):
+    """Who speaks before the greeting is known by what the kernel has of it."""
+
+    def connect(self, first_words: bytes) -> Session:
+        client, server = socketpair()
+        self.addCleanup(client.close)
+        self.addCleanup(server.close)
+        client.sendall(first_words)
+        self.patch(Transport, "getHandle", lambda transport: server)
+        return Session()
+
+    def test_early_talker_is_logged_and_served(self) -> None:
+        session = self.connect(HELLO)
+        (event,) = session.events
+        self.assertIn("spoke before the greeting", formatEvent(event))
+        self.assertIn("192.0.2.1", formatEvent(event))
+        self.assertEqual(codes(session.heard()), ["220 mx.example.com"])
+
+    def test_patient_client_is_not(self) -> None:
+        self.assertEqual(self.connect(b"").events, [])

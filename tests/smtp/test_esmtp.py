@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -30,7 +31,7 @@ MESSAGE = b"Subject: x\r\n\r\nhello\r\n.\r\n"
 class DialogTests(SynchronousTestCase):
     """Whole conversations; each under every kind of split of what the client sends."""
 
-    def converse(self, sent: bytes, **settings: int) -> tuple[Session, list[str]]:
+    def converse(self, sent: bytes, **settings: Any) -> tuple[Session, list[str]]:
         """:returns: the session, and the reply codes after the greeting; the same for any split."""
         outcomes = []
         cuts = random.Random(sent).sample(range(len(sent)), min(len(sent), 9))
@@ -47,7 +48,7 @@ class DialogTests(SynchronousTestCase):
         self.assertEqual(outcomes[1:], outcomes[:1] * 2)
         return session, outcomes[0][0]
 
-    def assert_replies(self, sent: bytes, *expected: str, **settings: int) -> Session:
+    def assert_replies(self, sent: bytes, *expected: str, **settings: Any) -> Session:
         session, replies = self.converse(sent, **settings)
         self.assertEqual(replies, list(expected))
         return session
