@@ -1,5 +1,6 @@
 """
-Processor time that a message costs here and in twisted.mail's stock ESMTP server.
+Processor time that a message costs here and in twisted.mail's stock ESMTP server, or in another
+checkout of guerrilla_tw.
 
 Both run one process each and store nothing; guerrilla_tw runs HeadersParser|Hasher|Header. The
 servers take turns, a fresh process for each round, which is warmed up first. The figures are of
@@ -35,10 +36,22 @@ CONFIG = {
     "servers": [{"is_enabled": True, "listen_interface": "127.0.0.1:0"}],
 }
 TWISTD = "from twisted.scripts.twistd import run; run()"
-SERVERS = {
-    "guerrilla_tw": ["-c", TWISTD, "-n", "--pidfile=", "guerrilla", "--config", "config.json"],
-    "twisted.mail": [str(HERE / "stock_server.py")],
-}
+OURS = ("-c", TWISTD, "-n", "--pidfile=", "guerrilla", "--config", "config.json")
+
+
+@dataclass(frozen=True)
+class Server:
+    """
+    What is measured.
+
+    :param name: for the table.
+    :param arguments: of Python, to start it.
+    :param root: of the checkout that guerrilla_tw is imported from.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    root: Path
 
 
 @dataclass(frozen=True)
@@ -75,14 +88,14 @@ LOADS = (
 
 
 @contextmanager
-def running(arguments: Sequence[str]) -> Iterator[tuple[int, int]]:
+def running(server: Server) -> Iterator[tuple[int, int]]:
     """Run a server for a while. It gives the process id and the port."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "config.json").write_text(json.dumps(CONFIG))
         with subprocess.Popen(  # noqa: S603  (the command is ours)
-            [sys.executable, *arguments],
+            [sys.executable, *server.arguments],
             cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+            env={**os.environ, "PYTHONPATH": str(server.root)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -109,27 +122,27 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(server: str, load: Load) -> float:
+def measure(server: Server, load: Load) -> float:
     """:returns: microseconds of processor time a message."""
-    with running(SERVERS[server]) as (pid, port):
+    with running(server) as (pid, port):
         load.send(port, load.messages // 10)
         before = processor_seconds(pid)
         load.send(port, load.messages)
         return (processor_seconds(pid) - before) / load.messages * 1e6
 
 
-def compare(load: Load, rounds: int) -> None:
-    """Measure one load and print a line for each server."""
-    figures: dict[str, list[float]] = {server: [] for server in SERVERS}
+def compare(load: Load, rounds: int, servers: Sequence[Server]) -> None:
+    """Measure one load and print a line for each server; the first one's also has the ratio."""
+    figures: dict[Server, list[float]] = {server: [] for server in servers}
     for _ in range(rounds):
         for server, results in figures.items():
             results.append(measure(server, load))
-    ours, stock = (statistics.median(results) for results in figures.values())
+    ours, peer = (statistics.median(results) for results in figures.values())
     for server, results in figures.items():
         spread = (min(results), statistics.median(results), max(results))
         columns = "".join(f"{figure:10,.0f}" for figure in spread)
-        ratio = f"{ours / stock:8.2f}" if server == "guerrilla_tw" else ""
-        print(f"{load.name:24}{server:14}{columns}{ratio}", flush=True)
+        ratio = f"{ours / peer:8.2f}" if server is servers[0] else ""
+        print(f"{load.name:24}{server.name:14}{columns}{ratio}", flush=True)
 
 
 def main() -> None:
@@ -140,14 +153,24 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="measure each N times (default: 5)"
     )
-    rounds = parser.parse_args().rounds
-    if rounds < 1:
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="DIRECTORY",
+        help="compare with another checkout of guerrilla_tw, and not with twisted.mail",
+    )
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
     if SMTP_SOURCE is None:
         parser.error("smtp-source is not installed; Debian has it in the package postfix")
     print(f"{'microseconds a message':38}{'min':>10}{'median':>10}{'max':>10}{'ratio':>8}")
+    if arguments.beside is None:
+        peer = Server("twisted.mail", (str(HERE / "stock_server.py"),), HERE.parent)
+    else:
+        peer = Server("the other", OURS, arguments.beside.resolve())
     for load in LOADS:
-        compare(load, rounds)
+        compare(load, arguments.rounds, [Server("guerrilla_tw", OURS, HERE.parent), peer])
 
 
 if __name__ == "__main__":
