@@ -38,8 +38,10 @@ def _host(text: str) -> x509.GeneralName:
 
 
 def _directory(text: str) -> Path:
-    if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {text!r}")
+    try:
+        os.makedirs(text, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"no directory {text!r}: {error.strerror}") from None
     return Path(text).absolute()
 
 

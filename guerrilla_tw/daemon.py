@@ -101,7 +101,7 @@ class Guerrilla(Service):
                     self._servers.append(ListeningServer(server, self._reactor))
                 except ConfigError as error:
                     raise error.below(path) from None
-        except ConfigError:
+        except Exception:
             _stop_listening(self._take_servers())
             raise
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -18,7 +22,7 @@ from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.hosts import AllowedHosts
-from guerrilla_tw.smtp.server import TLS, Server
+from guerrilla_tw.smtp.server import Server, TLSStarter
 
 # Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
 _BACKLOG = 1024
@@ -39,13 +43,14 @@ class ListeningServer:
         factory = GuerrillaESMTPFactory(server)
         try:
             if interface.path:
-                # wantPID: a socket that a killed daemon left behind is taken over.
-                port = reactor.listenUNIX(interface.path, factory, _BACKLOG, wantPID=True)
+                _remove_left_behind(interface.path)
+                port = reactor.listenUNIX(interface.path, factory, _BACKLOG)
             else:
                 port = reactor.listenTCP(interface.port, factory, _BACKLOG, interface.host)
         except CannotListenError as error:
-            cause = f"cannot listen on {server.config.listen_interface}: {error.socketError}"
-            raise ConfigError(cause, "listen_interface") from None
+            raise _cannot_listen(server.config, error.socketError) from None
+        except OSError as error:
+            raise _cannot_listen(server.config, error.strerror or error) from None
         self._port: Port = port
         port.stopReading()
 
@@ -93,6 +98,7 @@ def enabled_servers(
     """
     with _blaming("allowed_hosts"):
         allowed_hosts = AllowedHosts(config.allowed_hosts)
+    _check_spill_dir(config.spill_dir)
     storage = BodyStorage(config.spill_size, config.spill_dir, config.max_inflight_bytes)
     servers = []
     for index, server in enumerate(config.servers):
@@ -105,7 +111,33 @@ def enabled_servers(
     return servers
 
 
-def _make_tls(config: ServerConfig) -> TLS | None:
+def _remove_left_behind(path: str) -> None:
+    """
+    Remove the socket of a daemon that was killed: nobody listens there.
+
+    Twisted's wantPID is not enough: it takes a daemon for alive whose process id another process
+    has by now, and removes sockets that other programs listen on.
+    """
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        # Whoever listens may not answer.
+        probe.setblocking(False)
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
+
+
+def _cannot_listen(config: ServerConfig, cause: object) -> ConfigError:
+    return ConfigError(f"cannot listen on {config.listen_interface}: {cause}", "listen_interface")
+
+
+def _check_spill_dir(path: str) -> None:
+    """:raises ConfigError: no file could be made there, so large messages would be refused."""
+    if path and not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
+        raise ConfigError("is not a directory that can be written to", "spill_dir")
+
+
+def _make_tls(config: ServerConfig) -> TLSStarter | None:
     if not config.tls.is_on:
         return None
     # Here, because OpenSSL is not needed where nobody asks for it.

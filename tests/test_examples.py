@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from guerrilla_tw import Config, ConfigError, Guerrilla, ServerConfig
 from guerrilla_tw.backends.gateway import InitializationError
+from tests.integration.client import Client
 from tests.smtp_client import DATA, send_mail
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,3 +200,50 @@ class FunkyLoggerTests(SynchronousTestCase):
         output, _ = program.communicate()
         self.assertIn("Sql: cannot store in table new_mail in guerrilla.sqlite3: ", output)
         self.assertNotEqual(program.returncode, 0)
+
+
+class QuotasTests(TestCase):
+    timeout = 60
+
+    async def test_answer_of_its_own_for_each_recipient(self) -> None:
+        database = self.mktemp()
+        server = ServerConfig(is_enabled=True, listen_interface="127.0.0.1:0", protocol="lmtp")
+        backend_config = {
+            "save_process": "HeadersParser|Quotas|Hasher|Header|Sql",
+            "full_mailboxes": ["bob"],
+            "sql_dsn": database,
+            "mail_table": "new_mail",
+        }
+        daemon = Guerrilla(
+            Config(
+                log_file="off",
+                allowed_hosts=(".",),
+                servers=(server,),
+                backend_config=backend_config,
+            )
+        )
+        daemon.add_processor("Quotas", load("quotas").quotas)
+        await daemon.startService()
+        self.addCleanup(daemon.stopService)
+        (address,) = daemon.addresses
+        for names, codes in (
+            ("alice bob carol", ["250", "452", "250"]),
+            ("bob", ["452"]),
+            ("carol", ["250"]),
+        ):
+            replies = await deferToThread(deliver_by_lmtp, address.port, names.split())
+            self.assertEqual([reply[:3] for reply in replies], codes)
+        with closing(sqlite3.connect(database)) as connection:
+            rows = connection.execute("SELECT recipient FROM new_mail ORDER BY mail_id").fetchall()
+        self.assertEqual(rows, [(f"{name}@example.com",) for name in ("alice", "carol", "carol")])
+
+
+def deliver_by_lmtp(port: int, names: list[str]) -> list[str]:
+    """:returns: the replies to the message, one for each recipient."""
+    with Client(port) as client:
+        client.reply()
+        for command in ("LHLO me", "MAIL FROM:<>", *(f"RCPT TO:<{n}@example.com>" for n in names)):
+            client.command(command)
+        client.command("DATA")
+        client.write(b"Subject: x\r\n\r\n.\r\n")
+        return [client.reply() for _ in names]

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from guerrilla_tw.backends.registry import Decorator, Registry, UnknownProcessor
-from guerrilla_tw.backends.results import RECIPIENT_OK, Result, queued
+from guerrilla_tw.backends.results import RECIPIENT_OK, queued
 from guerrilla_tw.backends.service import BackendService
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.interfaces import (
@@ -22,7 +22,7 @@ from guerrilla_tw.interfaces import (
 )
 from guerrilla_tw.mail.envelope import Envelope
 
-Step = Callable[[Envelope, Task], "Result | None"]
+Step = Callable[[Envelope, Task], "IResult | None"]
 
 
 @implementer(IProcessor)
@@ -36,7 +36,7 @@ class DefaultProcessor:
         return RECIPIENT_OK
 
 
-def _run(steps: tuple[Step, ...], envelope: Envelope, task: Task) -> Result | None:
+def _run(steps: tuple[Step, ...], envelope: Envelope, task: Task) -> IResult | None:
     for step in steps:
         result = step(envelope, task)
         if result is not None:
@@ -69,11 +69,11 @@ class _BlockingSteps:
         self.defer_to_worker = svc.defer_to_worker
 
     def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
-        work: Deferred[Result | None] = self.defer_to_worker(_run, self.steps, envelope, task)
+        work: Deferred[IResult | None] = self.defer_to_worker(_run, self.steps, envelope, task)
         return work.addCallback(self._go_on, envelope, task)
 
     def _go_on(
-        self, result: Result | None, envelope: Envelope, task: Task
+        self, result: IResult | None, envelope: Envelope, task: Task
     ) -> IResult | Deferred[IResult]:
         return self.following.process(envelope, task) if result is None else result
 
@@ -84,7 +84,8 @@ def process_with(svc: IBackendService, step: Step, *, nonblocking: bool = False)
 
     :param svc: what the processor's constructor was given.
     :param step: ``step(envelope, task)`` returns None to go on with the chain, or a
-        :class:`~guerrilla_tw.backends.results.Result` to end it. It runs in the thread pool,
+        :class:`~guerrilla_tw.backends.results.Result` to end it (or
+        :class:`~guerrilla_tw.backends.results.RecipientResults`). It runs in the thread pool,
         several times at once, so it keeps no state but what is safe for that.
     :param nonblocking: run it on the reactor's thread instead. For steps that never wait for a
         disk, a network or a lock, and do little work.

@@ -54,6 +54,10 @@ class RecipientResults:
     As a whole it is the worst of them, since a client that speaks SMTP hears one reply for all:
     "try again" if one recipient is to be tried again, else the first no, else the first yes.
 
+    Like any result of a step it ends the chain, so who says yes to some has stored it for them. A
+    processor that only refuses some recipients asks the rest of the chain about the others, and
+    puts the answers together: ``examples/quotas.py``.
+
     :param recipients: a result for each recipient, in order; one at least.
     """
 

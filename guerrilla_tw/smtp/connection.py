@@ -54,6 +54,8 @@ class SMTPConnection(ESMTP):
 
     # Class attributes are what most connections never change: CPython keeps objects with few
     # attributes of their own small, and there may be thousands of idle clients.
+    #: Whether TLS is on, whose own closing handshake reads what comes.
+    secret = False
     _errors = 0
     _congested = False
     _ended = False
@@ -155,7 +157,7 @@ class SMTPConnection(ESMTP):
         self._feed = self._then = None
         self._flush()
         self.transport.unregisterProducer()
-        if self._is_secret():
+        if self.secret:
             # The client is to say goodbye in TLS, too, and may leave that out.
             self.transport.loseConnection()
             self._hurry()
@@ -170,18 +172,14 @@ class SMTPConnection(ESMTP):
             self._resume_reading()
         self._hurry()
 
-    def throw_input_away(self) -> bytes:
-        """:returns: what was received and not looked at, which is forgotten."""
+    def take_input(self) -> bytes:
+        """:returns: what was received and not looked at; it is the caller's from now on."""
         return self._lines.take()
 
     @property
     def has_input(self) -> bool:
         """Whether something was received that was not looked at."""
         return self._lines.pending
-
-    def _is_secret(self) -> bool:
-        """:returns: whether TLS is on, whose own closing handshake reads what comes."""
-        return False
 
     # The life of the connection
 

@@ -25,9 +25,7 @@ from guerrilla_tw.smtp.transaction import Transaction
 from guerrilla_tw.smtp.xclient import XClient, parse_xclient
 
 # Commands that exist, so that 500 would be wrong.
-_NOT_IMPLEMENTED = frozenset(
-    [b"AUTH", b"ETRN", b"EXPN", b"SAML", b"SEND", b"SOML", b"STARTTLS", b"TURN", b"XCLIENT"]
-)
+_NOT_IMPLEMENTED = frozenset([b"AUTH", b"ETRN", b"EXPN", b"SAML", b"SEND", b"SOML", b"TURN"])
 # A browser was made to speak to us, or a body comes where we read commands.
 _IS_HTTP_OR_HEADER = re.compile(
     rb"(?:GET|POST|PUT|HEAD|DELETE|OPTIONS|CONNECT|TRACE|PATCH|PRI) |[!-9;-~]+:"
@@ -98,7 +96,7 @@ class GuerrillaESMTP(ReceivingConnection):
         """RFC 5321 section 4.1.1.1."""
         self._hello(argument, extended=True)
         self.reply(
-            self.server.extended_hello(self._offers_starttls(), self._refuses_xclient() is None)
+            self.server.extended_hello(self._offers_starttls(), self._xclient_refusal() is None)
         )
 
     def _hello(self, argument: bytes, extended: bool) -> None:
@@ -121,7 +119,7 @@ class GuerrillaESMTP(ReceivingConnection):
             raise CommandError(replies.NOT_IMPLEMENTED)
         self.reply(replies.READY_FOR_TLS)
         # What somebody put behind it in plain text is not said by the client within TLS.
-        self.throw_input_away()
+        self.take_input()
         self._start_anew()
         self.start_tls()
 
@@ -130,7 +128,7 @@ class GuerrillaESMTP(ReceivingConnection):
 
     def do_XCLIENT(self, argument: bytes) -> None:
         """As Postfix has it: a proxy tells whom it speaks for, and the session starts anew."""
-        refusal = self._refuses_xclient()
+        refusal = self._xclient_refusal()
         if refusal is not None:
             raise CommandError(refusal)
         if self.transaction is not None:
@@ -141,9 +139,15 @@ class GuerrillaESMTP(ReceivingConnection):
             known, **{name: value for name, value in said.items() if value is not None}
         )
         self._start_anew()
+        self.server.log.debug(
+            "{host_name}: {remote_ip} speaks for {client}",
+            host_name=self.server.config.host_name,
+            remote_ip=self.remote_ip,
+            client=self._client,
+        )
         self.reply(self.server.greeting)
 
-    def _refuses_xclient(self) -> bytes | None:
+    def _xclient_refusal(self) -> bytes | None:
         if not self.server.config.xclient_on:
             return replies.NOT_IMPLEMENTED
         is_trusted = self.is_known and self.server.trusted_proxies.trusts(self.remote_ip)
@@ -166,10 +170,16 @@ class GuerrillaESMTP(ReceivingConnection):
         self.transaction = Transaction(envelope, mail.size, mail.binary, deadline)
         self.reply(replies.SENDER_OK)
 
+    @property
+    def client_ip(self) -> str:
+        """The address of the client as far as it is known; empty if there is none."""
+        client = self._client
+        return self.remote_ip if client is None or client.ip is None else client.ip
+
     def _new_envelope(self, utf8: bool) -> Envelope:
         said = self._client or _NOTHING_SAID
         return Envelope(
-            self.remote_ip if said.ip is None else said.ip,
+            self.client_ip,
             said.helo or self._said_name,
             tls=self.secret,
             esmtp=self._extended if said.extended is None else said.extended,
@@ -243,7 +253,11 @@ class GuerrillaESMTP(ReceivingConnection):
 
     def do_HELP(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.8."""
-        self.reply(replies.help_with(self.commands))
+        refused = {
+            *([] if self._offers_starttls() else [b"STARTTLS"]),
+            *([b"XCLIENT"] if self._xclient_refusal() else []),
+        }
+        self.reply(replies.help_with(verb for verb in self.commands if verb not in refused))
 
     def do_QUIT(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.10."""

@@ -25,6 +25,7 @@ class GuerrillaESMTPFactory(SMTPFactory):
     def __init__(self, server: Server) -> None:
         super().__init__()
         self.server = server
+        self._is_full = False
         self._session = GuerrillaLMTP if server.config.protocol == "lmtp" else GuerrillaESMTP
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -33,10 +34,17 @@ class GuerrillaESMTPFactory(SMTPFactory):
         if server.shutting_down:
             return TurnedAway(server, replies.SHUTTING_DOWN)
         if len(server.clients) >= server.config.max_clients:
-            server.log.warn(
-                "{host_name}: refused a client, there are {max_clients} (max_clients)",
-                host_name=server.config.host_name,
-                max_clients=server.config.max_clients,
-            )
+            self._turn_away()
             return TurnedAway(server, replies.TOO_MANY_CLIENTS)
+        self._is_full = False
         return self._session(server, getattr(addr, "host", ""))
+
+    def _turn_away(self) -> None:
+        """One line will do until there is a place again: an attacker may come very often."""
+        if not self._is_full:
+            self._is_full = True
+            self.server.log.warn(
+                "{host_name}: refuses clients, there are {max_clients} (max_clients)",
+                host_name=self.server.config.host_name,
+                max_clients=self.server.config.max_clients,
+            )

@@ -126,4 +126,5 @@ class IncomingMessage:
         try:
             self._sink.write(octets)
         except OSError as error:
-            self.sink_error = error
+            # Its traceback would hold on to the body, and the body to this.
+            self.sink_error = error.with_traceback(None)

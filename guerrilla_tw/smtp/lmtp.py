@@ -15,9 +15,9 @@ class GuerrillaLMTP(GuerrillaESMTP):
 
     is_lmtp = True
 
-    def answer_message(self, recipients: int, result: IResult | None) -> None:
+    def tell_result(self, recipients: int, result: IResult | None) -> None:
         """RFC 2033 section 4.2."""
-        if IRecipientResults.providedBy(result) and len(result.recipients) == recipients:
+        if IRecipientResults.providedBy(result):
             for recipient in result.recipients:
                 self.reply(replies.from_result(recipient))
         else:

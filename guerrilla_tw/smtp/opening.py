@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -25,18 +25,24 @@ class OpeningConnection(SMTPConnection):
     A connection up to its greeting, and the way into TLS.
 
     :param server: whose client this is.
-    :param remote_ip: the client's address; empty if it has none.
+    :param remote_ip: the address of who is connected; empty if it has none. A PROXY header
+        changes it.
     """
 
     # Whether remote_ip is of who speaks, and not of a proxy that does not know who does.
     is_known = True
-    secret = False
     _shaking_hands = False
     _greeted = False
+    _late_greeting: IDelayedCall | None = None
 
     def __init__(self, server: Server, remote_ip: str) -> None:
         super().__init__(server)
         self.remote_ip = remote_ip
+
+    @property
+    def client_ip(self) -> str:
+        """The address of the client as far as it is known; empty if there is none."""
+        return self.remote_ip
 
     def connectionMade(self) -> None:
         """Take the client in, and greet it when it is clear who it is."""
@@ -96,16 +102,13 @@ class OpeningConnection(SMTPConnection):
         if not self._greeted:
             self._greet()
 
-    def _is_secret(self) -> bool:
-        return self.secret
-
     # The greeting
 
     def _identified(self) -> None:
         if not self.server.config.tls.tls_always_on:
             self._greet()
             return
-        hello = self.throw_input_away()
+        hello = self.take_input()
         self.start_tls()
         if hello:
             self.transport.dataReceived(hello)  # type: ignore[attr-defined]
@@ -122,13 +125,14 @@ class OpeningConnection(SMTPConnection):
         delay = self.server.config.reject_early_talkers
         if delay and not self.secret:
             self.setTimeout(None)
-            self.callLater(delay, self._greet_late)
+            self._late_greeting = self.callLater(delay, self._greet_late)
         else:
             if not self.secret and self._has_spoken():
                 self.warn("spoke before the greeting")
             self._say_greeting()
 
     def _greet_late(self) -> None:
+        self._late_greeting = None
         if not self._closing:
             self.setTimeout(self.server.config.timeout)
             self._say_greeting()
@@ -168,6 +172,8 @@ class OpeningConnection(SMTPConnection):
         """As the parent."""
         if self._shaking_hands and not self._closing and reason is not None:
             self.warn("TLS handshake failed: {cause}", cause=_cause(reason))
+        if self._late_greeting is not None:
+            self._late_greeting.cancel()
         super().connectionLost(reason)
 
     def shut_down(self) -> None:
@@ -185,9 +191,9 @@ class OpeningConnection(SMTPConnection):
     def warn(self, event: str, **values: object) -> None:
         """Log what the client did wrong."""
         self.server.log.warn(
-            "{host_name}: client {remote_ip}: " + event,
+            "{host_name}: client {client_ip}: " + event,
             host_name=self.server.config.host_name,
-            remote_ip=self.remote_ip or "(no address)",
+            client_ip=self.client_ip or "(no address)",
             **values,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from guerrilla_tw.interfaces import IResult, Task
+from guerrilla_tw.interfaces import IRecipientResults, IResult, Task
 from guerrilla_tw.smtp import replies
 from guerrilla_tw.smtp.commands import CommandError, parse_bdat
 from guerrilla_tw.smtp.framing import ChunkReader, ChunkSkipper, DataReader
@@ -147,7 +147,12 @@ class ReceivingConnection(OpeningConnection):
         self._reader = reader
         self._pace = None
         self._size_before = reader.size
-        self.read(reader.feed, then)
+        self.read(reader.feed, partial(self._received, then))
+
+    def _received(self, then: Callable[[], None]) -> None:
+        # It holds on to the body, and the client may stay for long.
+        self._reader = None
+        then()
 
     def piece_received(self) -> None:
         """Give a client that goes on sending more time, unless it crawls."""
@@ -199,6 +204,24 @@ class ReceivingConnection(OpeningConnection):
     def answer_message(self, recipients: int, result: IResult | None) -> None:
         """
         Say what became of a message.
+
+        :param recipients: how many it had.
+        :param result: the backend's; None if it failed.
+        """
+        if IRecipientResults.providedBy(result) and len(result.recipients) != recipients:
+            self.server.log.error(
+                "{host_name}: {results} results for {recipients} recipients; the client is told "
+                "to try again",
+                host_name=self.server.config.host_name,
+                results=len(result.recipients),
+                recipients=recipients,
+            )
+            result = None
+        self.tell_result(recipients, result)
+
+    def tell_result(self, recipients: int, result: IResult | None) -> None:
+        """
+        Say what became of a message, in the words of the protocol.
 
         :param recipients: how many it had.
         :param result: the backend's; None if it failed.

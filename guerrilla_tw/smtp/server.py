@@ -28,7 +28,7 @@ class Client(Protocol):
         """Say goodbye, now or when the command in hand is done."""
 
 
-class TLS(Protocol):
+class TLSStarter(Protocol):
     """What makes connections secret; see :mod:`guerrilla_tw.smtp.tls`."""
 
     def start(self, transport: Any, protocol: Any) -> Any:
@@ -61,7 +61,7 @@ class Server:
         allowed_hosts: AllowedHosts,
         backend: IBackend,
         storage: BodyStorage,
-        tls: TLS | None,
+        tls: TLSStarter | None,
         clock: IReactorTime,
         log: Logger,
     ) -> None:

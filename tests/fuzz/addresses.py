@@ -1,12 +1,14 @@
 """
 Paths of SMTP, mailboxes of header fields, and the labels of domains.
 
-An input is a path, a mailbox and a domain at once.
+An input is a path, a mailbox and a domain at once. Some, chosen by their checksum, are taken many
+times over: what takes more than linear time is slow only where there is much of it.
 """
 
 from __future__ import annotations
 
 import unicodedata
+import zlib
 from typing import Final
 
 from guerrilla_tw.mail.address import (
@@ -21,7 +23,10 @@ from guerrilla_tw.mail.domains import to_a_labels
 # Nothing of these gets into a log, a header or a terminal.
 _UNFIT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
-MAX_LENGTH: Final = 2600
+_REPEATED: Final = 1000
+_LONGEST: Final = 3000
+
+MAX_LENGTH: Final = 300
 TOKENS: Final = (
     b"<",
     b">",
@@ -71,13 +76,15 @@ SEEDS: Final = (
 
 def check(data: bytes) -> None:
     """Parse it in every way; what is an address must be the same once it is written and read."""
+    if zlib.crc32(data) % _REPEATED == 0 and data:
+        data *= _LONGEST // len(data) + 1
     for parse in (parse_reverse_path, parse_forward_path):
         try:
             address, rest = parse(data)
         except AddressError as error:
             assert str(error).isascii() and str(error).isprintable()
             continue
-        assert data.endswith(rest) and not rest[:1].isspace()
+        assert data.endswith(rest) and rest[:1] not in (b" ", b"\t")
         _check_address(address)
         again, rest = parse(b"<" + str(address).encode() + b">")
         assert again == address and not rest, (address, again)
@@ -95,13 +102,11 @@ def _check_address(address: Address) -> None:
 
 
 def _check_mailbox(data: bytes) -> None:
-    text = data.decode("utf-8", "surrogateescape")
-    for shown in (text, data.decode("latin-1")):
-        address = parse_mailbox(shown)
-        if address is not None:
-            _check_address(address)
-            again, _ = parse_forward_path(b"<" + str(address).encode() + b">")
-            assert str(again) == str(address)
+    address = parse_mailbox(data.decode("utf-8", "surrogateescape"))
+    if address is not None:
+        _check_address(address)
+        again, _ = parse_forward_path(b"<" + str(address).encode() + b">")
+        assert str(again) == str(address)
 
 
 def _check_domain(data: bytes) -> None:

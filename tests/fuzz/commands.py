@@ -6,6 +6,7 @@ An input: settings, then a line without its end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from guerrilla_tw.smtp.commands import (
@@ -67,7 +68,7 @@ def check(data: bytes) -> None:
     _check_refusal(lambda argument: _check_rcpt(argument, utf8), argument)
 
 
-def _check_refusal(parse, argument: bytes) -> None:  # type: ignore[no-untyped-def]
+def _check_refusal(parse: Callable[[bytes], None], argument: bytes) -> None:
     try:
         parse(argument)
     except CommandError as error:

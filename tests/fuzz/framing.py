@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from guerrilla_tw.smtp.framing import BadLine, ChunkReader, ChunkSkipper, DataReader, LineBuffer
-from guerrilla_tw.smtp.framing import LineTooLong
+from guerrilla_tw.smtp.framing import (
+    BadLine,
+    ChunkReader,
+    ChunkSkipper,
+    DataReader,
+    LineBuffer,
+    LineTooLong,
+)
 from guerrilla_tw.smtp.incoming import IncomingMessage
 from tests.fuzz.targets import pieces
 

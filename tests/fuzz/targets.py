@@ -12,6 +12,9 @@ NAMES: Final = ("framing", "commands", "addresses", "proxies", "headers", "sessi
 # Lines of 512 octets at most (RFC 5321 section 4.5.3.1.5), of one code within a reply.
 _REPLIES = re.compile(rb"(?:([2-5][0-9]{2})(?:-[ -~]{0,506}\r\n\1)* [ -~]{1,506}\r\n)*")
 
+# More of them cost more time than they are worth.
+_PIECES: Final = 50
+
 
 class Target(Protocol):
     """A module of this package that something is fuzzed by."""
@@ -44,11 +47,12 @@ def pieces(data: bytes, cuts: bytes) -> Iterator[bytes]:
     """
     Cut octets as the network might.
 
-    :param cuts: the lengths of the pieces, less one, over and over; all in one if there are none.
+    :param cuts: the lengths of the first pieces, less one, over and over; all in one if there are
+        none.
     """
     at = number = 0
     while at < len(data):
-        size = cuts[number % len(cuts)] + 1 if cuts else len(data)
+        size = cuts[number % len(cuts)] + 1 if cuts and number < _PIECES else len(data)
         yield data[at : at + size]
         at += size
         number += 1

@@ -112,9 +112,9 @@ class Worker:
         blocks = after.blocks - self._before.blocks
         octets = after.octets - self._before.octets
         self._tell(
-            f"{self._executions} executions in {elapsed:.0f} s, the slowest "
-            f"{self._slowest * 1000:.1f} ms ({len(self._slowest_input)} octets); since a tenth of "
-            f"that {blocks:+} blocks, {octets // 1024:+} KiB"
+            f"{self._executions} executions in {elapsed:.0f} s; since a tenth of that "
+            f"{blocks:+} blocks, {octets // 1024:+} KiB; the slowest {self._slowest * 1000:.1f} ms "
+            f"of processor time, for {self._slowest_input!r}"
         )
         if blocks > _MORE_BLOCKS or octets > _MORE_OCTETS:
             self._tell("FAILED, it grows")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import NoReturn
 from unittest import SkipTest
 
@@ -22,27 +23,48 @@ def missing(what: str) -> NoReturn:
     :raises SkipTest: on a user's machine.
     :raises AssertionError: where ``CI`` is set.
     """
-    reason = f"{what} is not installed"
+    unusable(f"{what} is not installed")
+
+
+def unusable(reason: str) -> NoReturn:
+    """
+    End a test as :func:`missing` does.
+
+    :param reason: why it cannot be done.
+    :raises SkipTest: on a user's machine.
+    :raises AssertionError: where ``CI`` is set.
+    """
     if os.environ.get("CI"):
         raise AssertionError(reason)
     raise SkipTest(reason)
 
 
-def run_program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def find_program(name: str) -> str:
+    """
+    Find a program, also where only administrators look.
+
+    :param name: of the program; see :func:`missing` for when there is none.
+    :returns: its path.
+    """
+    return shutil.which(name, path=_SEARCH_PATH) or missing(name)
+
+
+def run_program(
+    name: str, *arguments: str, stdin: Path = Path(os.devnull)
+) -> subprocess.CompletedProcess[str]:
     """
     Run a mail client to its end.
 
     :param name: of the program; see :func:`missing` for when there is none.
+    :param stdin: the file that it reads there.
     :returns: its status and what it wrote, both outputs together.
     """
-    program = shutil.which(name, path=_SEARCH_PATH)
-    if program is None:
-        missing(name)
-    return subprocess.run(
-        [program, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=DEADLINE,
-    )
+    with stdin.open("rb") as file:
+        return subprocess.run(
+            [find_program(name), *arguments],
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE,
+        )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import smtplib
 import socket
 from collections.abc import Iterator, Mapping
@@ -20,7 +18,7 @@ from tests.integration.daemon_process import (
     free_port,
     wait_until,
 )
-from tests.integration.programs import DEADLINE, missing, run_program
+from tests.integration.programs import DEADLINE, find_program, missing, run_program
 
 # The proxy is on the one and clients are on the other, which no daemon here trusts.
 PROXY_IP = "127.0.0.1"
@@ -42,12 +40,6 @@ def changed(text: str, changes: Mapping[str, str]) -> str:
         assert old in text, old
         text = text.replace(old, new)
     return text
-
-
-def program(name: str) -> str:
-    """:returns: the path of a server program, which may not be on a user's search path."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
-    return shutil.which(name, path=path) or missing(name)
 
 
 def deliver(port: int, source_ip: str = CLIENT_IP) -> str:
@@ -150,7 +142,7 @@ class HAProxyTests(BalancerTestCase):
         self.stats_port = free_port()
         config = f"global\n    stats socket ipv4@{PROXY_IP}:{self.stats_port}\n{config}"
         (self.directory / "haproxy.cfg").write_text(config)
-        self.launch_proxy(port, program("haproxy"), "-db", "-f", "haproxy.cfg")
+        self.launch_proxy(port, find_program("haproxy"), "-db", "-f", "haproxy.cfg")
         wait_until(lambda: self.health() == {"mail1": healthy, "mail2": healthy})
         return port
 
@@ -194,7 +186,7 @@ class NginxTestCase(ProxyTestCase):
         :param module: that it needs.
         :param config: as the documentation has it, with the ports of the test.
         """
-        executable = program("nginx")
+        executable = find_program("nginx")
         module_file = NGINX_MODULES / module
         if not module_file.exists():
             missing(module)

@@ -21,7 +21,7 @@ from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.smtp.esmtp import GuerrillaESMTP
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.hosts import AllowedHosts
-from guerrilla_tw.smtp.server import TLS, Server
+from guerrilla_tw.smtp.server import Server, TLSStarter
 
 Answer = Callable[[Envelope], "IResult | Deferred[IResult]"]
 
@@ -99,7 +99,11 @@ class Session:
     """
 
     def __init__(
-        self, *, storage: BodyStorage | None = None, layer: TLS | None = None, **settings: Any
+        self,
+        *,
+        storage: BodyStorage | None = None,
+        layer: TLSStarter | None = None,
+        **settings: Any,
     ) -> None:
         self.backend = FakeBackend()
         self.clock = Clock()
