@@ -48,9 +48,8 @@ class ListeningServer:
             else:
                 port = reactor.listenTCP(interface.port, factory, _BACKLOG, interface.host)
         except CannotListenError as error:
-            raise _cannot_listen(server.config, error.socketError) from None
-        except OSError as error:
-            raise _cannot_listen(server.config, error.strerror or error) from None
+            cause = f"cannot listen on {server.config.listen_interface}: {error.socketError}"
+            raise ConfigError(cause, "listen_interface") from None
         self._port: Port = port
         port.stopReading()
 
@@ -125,10 +124,6 @@ def _remove_left_behind(path: str) -> None:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED:
             os.unlink(path)
-
-
-def _cannot_listen(config: ServerConfig, cause: object) -> ConfigError:
-    return ConfigError(f"cannot listen on {config.listen_interface}: {cause}", "listen_interface")
 
 
 def _check_spill_dir(path: str) -> None:

@@ -25,6 +25,7 @@ from guerrilla_tw import (
     process_with,
     shutdown_with,
 )
+from tests.integration.daemon_process import answers, free_port
 from tests.smtp.session import FakeBackend
 
 NULL_CHAIN = {"save_process": "HeadersParser"}
@@ -152,6 +153,29 @@ class CheckTests(SynchronousTestCase):
         daemon = Guerrilla(make_config(allowed_hosts=("[300.1.1.1]",)))
         error = self.assertRaises(ConfigError, daemon.check)
         self.assertIn("allowed_hosts: '300.1.1.1'", str(error))
+
+    def test_trusted_proxies_that_are_no_networks(self) -> None:
+        server = ServerConfig(
+            is_enabled=True, listen_interface=ANY_PORT, trusted_proxies=("10.0.0.1/8",)
+        )
+        error = self.assertRaises(ConfigError, Guerrilla(make_config(servers=(server,))).check)
+        self.assertRegex(str(error), r"^servers\[0\]\.trusted_proxies: .*10\.0\.0\.1/8")
+
+    def test_nothing_is_left_open_when_a_port_cannot_be_had(self) -> None:
+        port = free_port()
+        servers = (f"127.0.0.1:{port}", "unix:/dev/null/no")
+        daemon = Guerrilla(
+            make_config(
+                servers=tuple(ServerConfig(is_enabled=True, listen_interface=at) for at in servers)
+            )
+        )
+        error = self.assertRaises(ConfigError, daemon.privilegedStartService)
+        self.assertEqual(
+            str(error),
+            "servers[1].listen_interface: cannot listen on unix:/dev/null/no: "
+            "[Errno 20] Not a directory",
+        )
+        self.assertFalse(answers(port))
 
     def test_names_for_embedders(self) -> None:
         for name in dir(guerrilla_tw):

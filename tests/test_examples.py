@@ -225,13 +225,13 @@ class QuotasTests(TestCase):
         daemon.add_processor("Quotas", load("quotas").quotas)
         await daemon.startService()
         self.addCleanup(daemon.stopService)
-        (address,) = daemon.addresses
+        port: int = daemon.addresses[0].port  # type: ignore[attr-defined]
         for names, codes in (
             ("alice bob carol", ["250", "452", "250"]),
             ("bob", ["452"]),
             ("carol", ["250"]),
         ):
-            replies = await deferToThread(deliver_by_lmtp, address.port, names.split())
+            replies = await deferToThread(deliver_by_lmtp, port, names.split())
             self.assertEqual([reply[:3] for reply in replies], codes)
         with closing(sqlite3.connect(database)) as connection:
             rows = connection.execute("SELECT recipient FROM new_mail ORDER BY mail_id").fetchall()

@@ -22,8 +22,8 @@ from guerrilla_tw.smtp import replies
 from guerrilla_tw.smtp.framing import BadLine, LineBuffer, LineTooLong
 from guerrilla_tw.smtp.server import Server
 
-# How many replies may wait to leave together.
-_REPLIES_AT_ONCE = 64
+# How many commands of one client are carried out before it is others' turn.
+_EFFORT_AT_ONCE = 64
 # How long a client may take to read our last words where it has had its time, in seconds.
 CLOSING_TIMEOUT = 5.0
 # How much of what a client still sends is read after our last words, in octets.
@@ -59,6 +59,10 @@ class SMTPConnection(ESMTP):
     _errors = 0
     _congested = False
     _ended = False
+    # The rest of what is buffered, while it is others' turn.
+    _later: IDelayedCall | None = None
+    #: What was done in this turn, in simple commands.
+    effort = 0
     # How many octets more are read, and thrown away, before the connection is cut.
     _lingering = 0
 
@@ -159,6 +163,8 @@ class SMTPConnection(ESMTP):
         self.transport.unregisterProducer()
         if self.secret:
             # The client is to say goodbye in TLS, too, and may leave that out.
+            if not self._reading:
+                self._resume_reading()
             self.transport.loseConnection()
             self._hurry()
             return
@@ -195,6 +201,8 @@ class SMTPConnection(ESMTP):
         self._feed = self._then = None
         self.setTimeout(None)
         self.server.client_lost(self)
+        if self._later is not None:
+            self._later.cancel()
         if self._pending is not None:
             self._pending.cancel()
 
@@ -282,7 +290,7 @@ class SMTPConnection(ESMTP):
         if not self._has_begun:
             self._begin(data[0])
         self._lines.feed(data)
-        if self._pending is not None or self._congested:
+        if self._pending is not None or self._congested or self._later is not None:
             self._stop_reading()
         else:
             self._advance()
@@ -299,15 +307,11 @@ class SMTPConnection(ESMTP):
                 self.transport.abortConnection()
 
     def _advance(self) -> None:
-        """Do all that can be done with what is buffered, then send the replies."""
-        if self._advancing:
+        """Do what can be done with what is buffered, in one turn, then send the replies."""
+        if self._advancing or self._later is not None:
             return
         self._advancing = True
-        advanced = False
-        while not (self._pending or self._congested or self._closing) and self._step():
-            advanced = True
-            if not (self._lines.pending or self.server.shutting_down):
-                break
+        advanced = self._take_turn()
         self._advancing = False
         if self._closing:
             return
@@ -317,19 +321,37 @@ class SMTPConnection(ESMTP):
         self._flush()
         if self._congested and self.server.shutting_down:
             self.shut_down()
-        if self._pending or self._congested:
-            return
-        if self._ended:
+        if not (self._pending or self._congested):
+            self._await_more()
+
+    def _take_turn(self) -> bool:
+        """:returns: whether anything was done."""
+        advanced = False
+        self.effort = 0
+        while not (self._pending or self._congested or self._closing) and self._step():
+            advanced = True
+            self.effort += 1
+            is_done = not (self._lines.pending or self.server.shutting_down)
+            if is_done or self.effort >= _EFFORT_AT_ONCE:
+                break
+        return advanced
+
+    def _await_more(self) -> None:
+        if self.effort >= _EFFORT_AT_ONCE:
+            self._stop_reading()
+            self._later = self.server.clock.callLater(0, self._go_on)
+        elif self._ended:
             self.close()
         elif not self._reading:
             self._resume_reading()
 
+    def _go_on(self) -> None:
+        self._later = None
+        if not self._closing:
+            self._advance()
+
     def _step(self) -> bool:
         """:returns: whether there may be more to do."""
-        if len(self._replies) >= _REPLIES_AT_ONCE:
-            # The transport says when it has enough of them.
-            self._flush()
-            return True
         if self._feed is not None:
             return self._read(self._feed)
         if self.server.shutting_down:

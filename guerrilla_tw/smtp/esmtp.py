@@ -32,6 +32,8 @@ _IS_HTTP_OR_HEADER = re.compile(
 ).match
 
 
+# What an address costs that is not ASCII, up to milliseconds, in simple commands.
+_UTF8_EFFORT = 15
 # What a session knows of its client where no proxy said anything.
 _NOTHING_SAID = XClient()
 
@@ -53,6 +55,7 @@ class GuerrillaESMTP(ReceivingConnection):
     # What a proxy said of its client, and whether it may be the client that speaks now.
     _client: XClient | None = None
     _is_handed_over = False
+    # Whether a message may come that nobody waits for, until there is a new transaction.
     _was_refused_data = False
 
     def command_received(self, line: bytes) -> None:
@@ -66,7 +69,6 @@ class GuerrillaESMTP(ReceivingConnection):
             elif transaction is not None and self.server.clock.seconds() > transaction.deadline:
                 self.dismiss(replies.TOO_SLOW)
             else:
-                self._was_refused_data = False
                 command(self, argument)
         except CommandError as error:
             self.refuse(error.reply)
@@ -103,6 +105,7 @@ class GuerrillaESMTP(ReceivingConnection):
         self._said_name = parse_host_name(argument)
         self._extended = extended
         self.transaction = None
+        self._was_refused_data = False
         # What follows may be the proxied client's own words.
         self._is_handed_over = self._client is not None
 
@@ -163,12 +166,18 @@ class GuerrillaESMTP(ReceivingConnection):
         if config.max_messages and self.messages >= config.max_messages:
             self.dismiss(replies.TOO_MANY_MESSAGES)
             return
+        self._mind_effort(argument)
         mail = parse_mail(argument, config.max_size)
         envelope = self._new_envelope(mail.utf8)
         envelope.mail_from = mail.address
         deadline = self.server.clock.seconds() + config.message_timeout
         self.transaction = Transaction(envelope, mail.size, mail.binary, deadline)
+        self._was_refused_data = False
         self.reply(replies.SENDER_OK)
+
+    def _mind_effort(self, argument: bytes) -> None:
+        if not argument.isascii():
+            self.effort += _UTF8_EFFORT
 
     @property
     def client_ip(self) -> str:
@@ -207,6 +216,7 @@ class GuerrillaESMTP(ReceivingConnection):
         """:raises CommandError: it is malformed, one too many, or none of ours."""
         if len(envelope.rcpt_to) >= self.server.config.max_recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)
+        self._mind_effort(argument)
         address = parse_rcpt(argument, envelope.utf8)
         if not address.host:
             return msgspec.structs.replace(address, host=self.server.config.host_name)

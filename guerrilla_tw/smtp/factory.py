@@ -37,7 +37,7 @@ class GuerrillaESMTPFactory(SMTPFactory):
             self._turn_away()
             return TurnedAway(server, replies.TOO_MANY_CLIENTS)
         self._is_full = False
-        return self._session(server, getattr(addr, "host", ""))
+        return self._session(server, _ip(addr))
 
     def _turn_away(self) -> None:
         """One line will do until there is a place again: an attacker may come very often."""
@@ -48,3 +48,8 @@ class GuerrillaESMTPFactory(SMTPFactory):
                 host_name=self.server.config.host_name,
                 max_clients=self.server.config.max_clients,
             )
+
+
+def _ip(addr: IAddress | None) -> str:
+    """:returns: the address of a client; IPv4's own where it came to a socket for IPv6."""
+    return getattr(addr, "host", "").removeprefix("::ffff:")

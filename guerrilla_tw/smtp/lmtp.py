@@ -26,7 +26,7 @@ class GuerrillaLMTP(GuerrillaESMTP):
     def refuse_message(self, recipients: int, reply: bytes) -> None:
         """RFC 2033 section 4.2."""
         for _ in range(recipients):
-            self.reply(reply)
+            self.refuse(reply)
 
     commands: ClassVar[Mapping[bytes, Callable[[GuerrillaESMTP, bytes], None]]] = {
         # RFC 2033 section 4.1: it says what EHLO says.

@@ -81,7 +81,8 @@ class OpeningConnection(SMTPConnection):
 
     def _refuse_proxy(self, cause: str) -> None:
         self.warn("no PROXY header taken: {cause}", cause=cause)
-        self.dismiss(replies.NO_PROXY_HEADER)
+        # Before TLS a client that waits for it would not understand a reply.
+        self.dismiss(b"" if self.server.config.tls.tls_always_on else replies.NO_PROXY_HEADER)
 
     # TLS
 
@@ -90,6 +91,10 @@ class OpeningConnection(SMTPConnection):
         assert self.server.tls is not None
         self._flush()
         self.transport.unregisterProducer()
+        # The new producer is asked to go on only if it was asked to pause.
+        self._congested = False
+        if not self._reading:
+            self._resume_reading()
         self.secret = True
         self._shaking_hands = True
         self.transport = self.server.tls.start(self.transport, self)
@@ -158,6 +163,7 @@ class OpeningConnection(SMTPConnection):
     def timeoutConnection(self) -> None:
         """As the parent; nobody is there to read a reply while hands are shaken."""
         if self._shaking_hands:
+            self._shaking_hands = False
             self.warn("did not finish the TLS handshake in time")
             self.transport.abortConnection()
         elif self._is_opening_by_proxy():

@@ -23,6 +23,8 @@ class ReceivingConnection(OpeningConnection):
     """
 
     is_lmtp = False
+    # A client may ask for room as often as it likes.
+    _has_warned_of_room = False
     # How many messages have come to their end.
     messages = 0
     # How fast a message or a chunk comes, and how much of the message came before the chunk.
@@ -77,7 +79,9 @@ class ReceivingConnection(OpeningConnection):
     def _check_room(self, transaction: Transaction) -> None:
         """:raises CommandError: neither memory nor disk has room for the message."""
         if not self.server.storage.has_room(transaction.size):
-            self.warn("refused a message: there is no room (max_inflight_bytes, spill_dir)")
+            if not self._has_warned_of_room:
+                self._has_warned_of_room = True
+                self.warn("refused a message: there is no room (max_inflight_bytes, spill_dir)")
             raise CommandError(replies.NO_ROOM)
 
     # BDAT
@@ -98,7 +102,8 @@ class ReceivingConnection(OpeningConnection):
         try:
             chunks = self._chunks()
         except CommandError as error:
-            self._receive_chunk(ChunkSkipper(size), size, partial(self.refuse, error.reply))
+            then = partial(self._chunk_refused, last, error.reply)
+            self._receive_chunk(ChunkSkipper(size), size, then)
             return
         chunks.begin(size)
         ended = self._last_chunk_ended if last else self._chunk_ended
@@ -115,8 +120,8 @@ class ReceivingConnection(OpeningConnection):
     def _chunks(self) -> ChunkReader:
         """:raises CommandError: no chunk can be taken now."""
         transaction = self._ready_transaction()
-        if transaction.failed:
-            raise CommandError(replies.MESSAGE_FAILED)
+        if transaction.failure is not None:
+            raise CommandError(transaction.failure)
         if transaction.chunks is None:
             self._check_room(transaction)
             config = self.server.config
@@ -129,11 +134,20 @@ class ReceivingConnection(OpeningConnection):
             )
         return transaction.chunks
 
+    def _chunk_refused(self, last: bool, reply: bytes) -> None:
+        transaction = self.transaction
+        if transaction is None or not last:
+            self.refuse(reply)
+        else:
+            self.transaction = None
+            self.refuse_message(max(len(transaction.envelope.rcpt_to), 1), reply)
+        if transaction is not None:
+            transaction.failure = reply
+
     def _chunk_ended(self, chunks: ChunkReader) -> None:
         assert self.transaction is not None
-        fault = self._fault(chunks)
-        self.transaction.failed = fault is not None
-        self.reply(fault or replies.OK)
+        self.transaction.failure = self._fault(chunks)
+        self.reply(self.transaction.failure or replies.OK)
 
     def _last_chunk_ended(self, chunks: ChunkReader) -> None:
         chunks.finish()
@@ -234,4 +248,4 @@ class ReceivingConnection(OpeningConnection):
 
         :param recipients: how many it had.
         """
-        self.reply(reply)
+        self.refuse(reply)

@@ -80,6 +80,7 @@ class Server:
         self.greeting = replies.greeting(config.host_name, name)
         self.hello = replies.hello(config.host_name)
         self.clients: set[Client] = set()
+        self.turned_away: set[Client] = set()
         self.shutting_down = False
         self._emptied: Deferred[None] | None = None
         self._extended_hellos: dict[tuple[bool, bool], bytes] = {}

@@ -56,9 +56,10 @@ class Transaction:
 
         What reads the chunks of BDAT; None before the first.
 
-    .. attribute:: failed
+    .. attribute:: failure
 
-        Whether a chunk was refused: what follows it is no message any more.
+        The reply to a chunk that was refused; None before. What follows it is no message any
+        more, and has the same reply: it may tell to try again.
     """
 
     __slots__ = (
@@ -67,7 +68,7 @@ class Transaction:
         "deadline",
         "deferred",
         "envelope",
-        "failed",
+        "failure",
         "refused",
         "size",
     )
@@ -80,7 +81,7 @@ class Transaction:
         self.refused = False
         self.deferred = False
         self.chunks: ChunkReader | None = None
-        self.failed = False
+        self.failure: bytes | None = None
 
     def recipient_refused(self, reply: bytes) -> None:
         """Remember why there may be no recipient in the end."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from twisted.python.failure import Failure
+
 from guerrilla_tw.smtp.connection import SMTPConnection
 from guerrilla_tw.smtp.server import Server
+
+# Beyond that, their last words may be lost: each costs a file descriptor, and they are not counted
+# in max_clients.
+_LINGERING_AT_ONCE = 100
 
 
 class TurnedAway(SMTPConnection):
@@ -22,4 +28,10 @@ class TurnedAway(SMTPConnection):
         """Say it, and close."""
         self.transport.registerProducer(self, True)
         self.reply(self._reply)
-        self.close(linger=True)
+        self.close(linger=len(self.server.turned_away) < _LINGERING_AT_ONCE)
+        self.server.turned_away.add(self)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """As the parent."""
+        self.server.turned_away.discard(self)
+        super().connectionLost(reason)

@@ -201,6 +201,18 @@ class Refusals(SynchronousTestCase):
                 "servers[0].listen_interface: has no path behind unix:",
             ),
             (
+                one_server(listen_interface="unix:a\nb"),
+                "servers[0].listen_interface: has no path behind unix:",
+            ),
+            (
+                one_server(max_command_line=511),
+                "servers[0].max_command_line: is not from 512 to 65536, or 0 for the default",
+            ),
+            (
+                one_server(max_text_line=999),
+                "servers[0].max_text_line: is not from 1000 to 2147483648, or 0 for the default",
+            ),
+            (
                 one_server(listen_interface="unix:/" + "x" * 107),
                 "servers[0].listen_interface: the path is longer than 107 octets",
             ),
@@ -356,6 +368,26 @@ class Defaults(SynchronousTestCase):
         self.assertEqual(server.host_name, "mx.example.net")
         self.assertEqual(server.interface, ("127.0.0.1", 2525, ""))
         self.assertEqual(server.max_size, 10 * 1024 * 1024)
+        for name, default in {
+            "protocol": "smtp",
+            "message_timeout": 3600,
+            "min_data_rate": 64,
+            "max_recipients": 100,
+            "max_errors": 5,
+            "max_messages": 0,
+            "max_command_line": 2048,
+            "max_text_line": 1024 * 1024,
+            "bare_newline": "reject",
+            "reject_early_talkers": 0,
+            "proxyon": False,
+            "xclient_on": False,
+            "trusted_proxies": ("127.0.0.0/8", "::1"),
+        }.items():
+            self.assertEqual(getattr(server, name), default, name)
+        self.assertEqual(
+            (config.spill_size, config.spill_dir, config.max_inflight_bytes),
+            (1024 * 1024, "", 256 * 1024 * 1024),
+        )
         self.assertEqual((server.timeout, server.max_clients), (30, 100))
         self.assertEqual(server.tls, TLSConfig())
 

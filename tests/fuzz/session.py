@@ -227,6 +227,7 @@ class Conversation:
                 break
             said = self._heard() if self._is_closed else None
             self._session.protocol.dataReceived(piece)
+            self._session.settle()
             self._pass(number)
             assert said is None or self._heard() == said, "it spoke after the end"
         self._end()

@@ -53,13 +53,12 @@ class SpillTests(DaemonTestCase):
         self.assertTrue(self.stored()[queued].endswith(b"\r\n" + LARGE))
         self.assert_clean(process)
 
-    def assert_only_small_messages_are_taken(self, cause: str) -> None:
+    def assert_only_small_messages_are_taken(self, process: Process, cause: str) -> None:
         """
         The large one is refused for now, on a connection that lives.
 
         :param cause: that the one line of the log has.
         """
-        process = self.start_spilling()
         with Client(process.port()) as client:
             client.hello()
             self.assertRegex(client.deliver(LARGE), r"^452 4\.3\.1 ")
@@ -74,7 +73,16 @@ class SpillTests(DaemonTestCase):
         self.assertNotIn("Traceback", process.output)
 
     def test_directory_does_not_exist(self) -> None:
-        self.assert_only_small_messages_are_taken("No such file or directory")
+        process = self.launch("--config", self.write_config(spill_dir=str(self.spill_directory)))
+        self.assertEqual(process.finish(), 1)
+        line = "test.json: spill_dir: is not a directory that can be written to\n"
+        self.assertEqual(process.output, line)
+
+    def test_directory_has_gone(self) -> None:
+        self.spill_directory.mkdir()
+        process = self.start_spilling()
+        self.spill_directory.rmdir()
+        self.assert_only_small_messages_are_taken(process, "No such file or directory")
 
     def test_full_disk(self) -> None:
         self.spill_directory.mkdir()
@@ -83,4 +91,4 @@ class SpillTests(DaemonTestCase):
         if mounted.returncode:
             self.skipTest(f"no small disk can be had: {mounted.stdout}")
         self.addCleanup(run_program, "umount", path)
-        self.assert_only_small_messages_are_taken("No space left on device")
+        self.assert_only_small_messages_are_taken(self.start_spilling(), "No space left on device")

@@ -440,7 +440,7 @@ class MakeCertificateTests(StartTLSTestCase):
         for host, directory, cause in [
             ("", ".", "argument host: '' is no address and no name in ASCII"),
             ("grüße.example", ".", "is no address and no name in ASCII"),
-            (SERVER, "none", "argument directory: there is no directory 'none'"),
+            (SERVER, "/dev/null/no", "argument directory: no directory '/dev/null/no'"),
         ]:
             made = self.make(host, directory)
             self.assertEqual(made.returncode, 2)

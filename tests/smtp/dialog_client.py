@@ -133,6 +133,7 @@ class Client(Session):
         for piece in pieces:
             if not (self._tls.shaking or self._wires[-1].aborted):
                 self.protocol.dataReceived(piece)
+                self.settle()
 
     def leave(self) -> None:
         """Have everybody who came go away."""

@@ -129,13 +129,16 @@ class Server:
                 else:
                     session.protocol.pauseProducing()
             session.protocol.dataReceived(piece)
+            session.settle()
             self._answer()
         if case.slow_client and not session.closed:
             session.protocol.resumeProducing()
         if case.half_close:
             session.protocol.readConnectionLost()
+        session.settle()
         while self._unanswered:
             self._answer()
+            session.settle()
         said = session.heard()
         closed = session.closed
         session.disconnect()

@@ -60,7 +60,7 @@ class Transaction:
     refusals: list[str] = field(default_factory=list)
     # The chunks so far; None before the first.
     chunks: bytes | None = None
-    chunk_failed: bool = False
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,6 @@ class Conversation:
         verb, blank, argument = line.partition(b" ")
         known = verb.strip(b"\t").upper()
         if known in self._verbs:
-            self._refused_data = False
             self._verbs[known](argument.strip(b" \t"))
         elif known in _NOT_BUILT:
             raise Refused("502 5.5.1")
@@ -185,6 +184,7 @@ class Conversation:
             raise Refused("501 5.5.4")
         self._said_hello = True
         self._transaction = None
+        self._refused_data = False
         self.replies.append("250")
 
     def _mail(self, argument: bytes) -> None:
@@ -207,6 +207,7 @@ class Conversation:
             raise Refused("553 5.6.7")
         binary = parameters.get(b"BODY", b"").upper() == b"BINARYMIME"
         self._transaction = Transaction(address, utf8, binary)
+        self._refused_data = False
         self.replies.append("250 2.1.0")
 
     def _rcpt(self, argument: bytes) -> None:
@@ -258,12 +259,14 @@ class Conversation:
     def _data(self, argument: bytes) -> None:
         if argument:
             raise Refused("501 5.5.4")
-        # For as long as DATA is not accepted, a message may follow that nobody asked for.
-        self._refused_data = True
-        transaction = self._ready_transaction()
-        if transaction.chunks is not None or transaction.binary:
-            raise Refused("503 5.5.1")
-        self._refused_data = False
+        try:
+            transaction = self._ready_transaction()
+            if transaction.chunks is not None or transaction.binary:
+                raise Refused("503 5.5.1")
+        except Refused:
+            # A message may follow that nobody asked for, until there is a new transaction.
+            self._refused_data = True
+            raise
         self.replies.append("354")
         found = read_data(self._unread)
         if found is None:
@@ -279,9 +282,13 @@ class Conversation:
             self.replies.append("501 5.5.4")
             raise HangUp
         octets = self._take_octets(int(size))
-        transaction = self._ready_transaction()
-        if transaction.chunk_failed:
-            raise Refused("503 5.5.1")
+        try:
+            transaction = self._ready_transaction()
+            if transaction.failure is not None:
+                raise Refused(transaction.failure)
+        except Refused as refused:
+            self._refuse_chunk(str(refused), bool(last))
+            return
         transaction.chunks = (transaction.chunks or b"") + octets
         if last:
             self._end_message(transaction, transaction.chunks)
@@ -290,9 +297,20 @@ class Conversation:
         settled = transaction.chunks
         if settled.endswith(b"\r") and not transaction.binary:
             settled = settled[:-1]
-        fault, _ = self._judge(transaction, settled)
-        transaction.chunk_failed = fault is not None
-        self.replies.append(fault or "250 2.0.0")
+        transaction.failure, _ = self._judge(transaction, settled)
+        self.replies.append(transaction.failure or "250 2.0.0")
+
+    def _refuse_chunk(self, reply: str, last: bool) -> None:
+        """What follows has the same reply, and the last chunk ends the transaction all the same."""
+        transaction = self._transaction
+        replies = 1
+        if transaction is not None:
+            transaction.failure = reply
+            if last:
+                self._transaction = None
+                replies = max(len(transaction.rcpt_to), 1) if self._rules.lmtp else 1
+        for _ in range(replies):
+            self._refuse(reply)
 
     def _end_message(self, transaction: Transaction, text: bytes) -> None:
         self._transaction = None

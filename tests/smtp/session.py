@@ -131,7 +131,13 @@ class Session:
     def send(self, data: bytes) -> bytes:
         """:returns: what the server said since the last time."""
         self.protocol.dataReceived(data)
+        self.settle()
         return self.heard()
+
+    def settle(self) -> None:
+        """Let the server do all that it puts off for the sake of other clients."""
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.advance(0)
 
     def heard(self) -> bytes:
         """:returns: what the server said since the last time."""

@@ -28,7 +28,7 @@ class Message:
     refused: bool = False
     deferred: bool = False
     chunks: bytes | None = None
-    failed: bool = False
+    failure: str = ""
 
 
 class Model:
@@ -122,12 +122,12 @@ class Model:
 
     def command(self, act: Callable[[], None]) -> None:
         """Any command that is one."""
-        self.was_refused_data = False
         act()
 
     def hello(self, extended: bool) -> None:
         self.protocol = "ESMTP" if extended else "SMTP"
         self.message = None
+        self.was_refused_data = False
         self.say("250 HELP" if extended else "250 mx.example.com")
 
     def starttls(self) -> None:
@@ -146,6 +146,7 @@ class Model:
             self.say(fault)
         else:
             self.message = Message(sender, binary)
+            self.was_refused_data = False
             self.say("250 2.1.0")
 
     def rcpt(self, recipient: str, fault: str) -> None:
@@ -238,16 +239,21 @@ class Model:
     def chunk(self, chunk: bytes, last: bool) -> None:
         fault = self._not_ready()
         message = self.message
-        if fault or message is None or message.failed:
-            self.say(fault or "503 5.5.1")
+        fault = fault or (message.failure if message else "")
+        if fault or message is None:
+            if message is not None:
+                message.failure = fault
+            if last:
+                self.message = None
+            self.say(fault)
             return
         message.chunks = (message.chunks or b"") + chunk
         bare = message.chunks.count(b"\n") != message.chunks.count(b"\r\n")
-        message.failed = bare and not message.binary
+        message.failure = "550 5.6.0" if bare and not message.binary else ""
         if last:
-            self._ended("550 5.6.0" if message.failed else message.chunks)
+            self._ended(message.failure or message.chunks)
         else:
-            self.say("550 5.6.0" if message.failed else "250 2.0.0")
+            self.say(message.failure or "250 2.0.0")
 
     def _ended(self, stored: bytes | str) -> None:
         message, self.message = self.message, None

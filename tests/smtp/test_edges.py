@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from socket import socketpair
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.testing import StringTransport
@@ -11,6 +12,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.backends.results import queued
+from guerrilla_tw.config import TLSConfig
 from guerrilla_tw.interfaces import IResult
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.smtp.framing import LineBuffer, LineTooLong
@@ -192,6 +194,11 @@ class LingeringTests(SynchronousTestCase):
             self.session.send(b"x" * 65536)
         self.assertTrue(self.session.transport.aborted)
 
+    def test_quit_with_more_behind_it(self) -> None:
+        session = Session()
+        session.send(b"QUIT\r\nNOOP\r\n")
+        self.assertTrue(session.transport.closed_half)
+
     def test_end_of_the_daemon_changes_nothing(self) -> None:
         self.session.heard()
         self.session.server.shut_down(30)
@@ -229,3 +236,143 @@ class FirstWordsTests(SynchronousTestCase):
 
     def test_patient_client_is_not(self) -> None:
         self.assertEqual(self.connect(b"").events, [])
+
+
+class TurnTests(SynchronousTestCase):
+    """A client that sends much at once leaves others their turn."""
+
+    def setUp(self) -> None:
+        self.session = Session()
+        self.session.heard()
+
+    def replies_in_a_turn(self, sent: bytes) -> int:
+        self.session.protocol.dataReceived(sent)
+        return len(codes(self.session.heard()))
+
+    def test_commands(self) -> None:
+        self.assertEqual(self.replies_in_a_turn(b"NOOP\r\n" * 65), 64)
+        self.assertEqual(self.session.transport.producerState, "paused")
+        self.session.settle()
+        self.assertEqual(codes(self.session.heard()), ["250 2.0.0"])
+        self.assertEqual(self.session.transport.producerState, "producing")
+
+    def test_addresses_that_cost_more(self) -> None:
+        self.session.send(HELLO + b"MAIL FROM:<> SMTPUTF8\r\n")
+        recipient = "RCPT TO:<a@\u0645\u062b\u0627\u0644.example>\r\n".encode()
+        self.assertEqual(self.replies_in_a_turn(recipient * 50), 4)
+
+    def test_order_is_kept(self) -> None:
+        self.session.protocol.dataReceived(b"NOOP\r\n" * 65)
+        self.session.protocol.dataReceived(b"QUIT\r\n")
+        self.session.heard()
+        self.session.settle()
+        self.assertEqual(codes(self.session.heard()), ["250 2.0.0", "221 2.0.0"])
+
+    def test_client_that_has_gone(self) -> None:
+        self.session.protocol.dataReceived(b"NOOP\r\n" * 65)
+        self.session.disconnect()
+        self.assertEqual(self.session.clock.getDelayedCalls(), [])
+
+    def test_half_closed(self) -> None:
+        self.session.protocol.dataReceived(b"NOOP\r\n" * 65)
+        self.session.protocol.readConnectionLost()
+        self.assertFalse(self.session.closed)
+        self.session.settle()
+        self.assertEqual(len(codes(self.session.heard())), 65)
+        self.assertTrue(self.session.closed)
+
+    def test_end_of_the_daemon(self) -> None:
+        self.session.protocol.dataReceived(b"NOOP\r\n" * 65)
+        self.session.server.shut_down(30)
+        self.session.settle()
+        self.assertEqual(codes(self.session.heard())[-1], "421 4.3.2")
+        self.assertTrue(self.session.closed)
+
+
+class TurnedAwayTests(SynchronousTestCase):
+    def test_a_hundred_may_linger(self) -> None:
+        session = Session(max_clients=1)
+        for _ in range(100):
+            session.connect()
+            self.assertTrue(session.transport.closed_half)
+        first = session.protocol
+        session.connect()
+        self.assertTrue(session.transport.disconnecting)
+        session.disconnect()
+        first.connectionLost()
+        session.connect()
+        self.assertTrue(session.transport.closed_half)
+
+    def test_one_line_in_the_log_until_there_is_a_place(self) -> None:
+        session = Session(max_clients=1)
+        client = session.protocol
+        for _ in range(3):
+            session.connect()
+        self.assertEqual(len(session.events), 1)
+        client.connectionLost()
+        session.connect()
+        session.connect()
+        self.assertEqual(len(session.events), 2)
+
+
+class Layer:
+    """In place of TLS: a transport of its own, and no handshake before the test says so."""
+
+    def start(self, transport: Transport, protocol: Any) -> Transport:
+        return Transport()
+
+
+class SecretTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        tls = TLSConfig(start_tls_on=True, private_key_file="key", public_key_file="certificate")
+        self.session = Session(layer=Layer(), tls=tls, timeout=60)
+        self.session.heard()
+
+    def start_tls(self) -> Transport:
+        """:returns: the transport that the session has in TLS."""
+        self.session.send(b"STARTTLS\r\n")
+        assert isinstance(self.session.protocol.transport, Transport)
+        return self.session.protocol.transport
+
+    def test_client_that_is_slow_to_read_may_start_tls(self) -> None:
+        raw = self.session.transport
+
+        def write(data: bytes) -> None:
+            StringTransport.write(raw, data)
+            self.session.protocol.pauseProducing()
+
+        self.patch(raw, "write", write)
+        self.start_tls()
+        self.assertEqual(raw.producerState, "producing")
+
+    def test_end_of_the_daemon_in_a_handshake(self) -> None:
+        transport = self.start_tls()
+        self.session.server.shut_down(30)
+        self.assertTrue(transport.aborted)
+
+    def test_client_that_does_not_say_goodbye_in_tls(self) -> None:
+        transport = self.start_tls()
+        self.session.protocol.handshakeCompleted()
+        self.session.send(b"QUIT\r\n")
+        self.assertTrue(transport.disconnecting)
+        self.session.clock.advance(5)
+        self.assertTrue(transport.aborted)
+
+    def test_goodbye_of_the_client_is_read_after_a_pause(self) -> None:
+        transport = self.start_tls()
+        self.session.protocol.handshakeCompleted()
+        answer: Deferred[IResult] = Deferred()
+        self.session.backend.save = lambda envelope: answer
+        self.session.send(TO_DATA + MESSAGE)
+        self.session.send(b"QUIT\r\n")
+        self.assertEqual(transport.producerState, "paused")
+        answer.callback(queued("q1"))
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_handshake_that_takes_too_long_is_one_line_in_the_log(self) -> None:
+        transport = self.start_tls()
+        self.session.clock.advance(60)
+        self.assertTrue(transport.aborted)
+        self.session.disconnect()
+        self.assertEqual(len(self.session.events), 1)

@@ -139,6 +139,7 @@ class SessionMachine(RuleBasedStateMachine):
         for piece in (octets[:cut], octets[cut:]):
             if piece and not (self.tls.shaking or self._transport.aborted):
                 self.session.protocol.dataReceived(piece)
+                self.session.settle()
         self.model.sent(*actions)
 
     def _command(self, line: bytes, act: Callable[[], None], cut: int = 0) -> None:
