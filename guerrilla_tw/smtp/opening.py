@@ -89,12 +89,11 @@ class OpeningConnection(SMTPConnection):
     def start_tls(self) -> None:
         """Go on in TLS. What was received in plain text and not looked at is the caller's care."""
         assert self.server.tls is not None
-        self._flush()
+        self.flush()
         self.transport.unregisterProducer()
         # The new producer is asked to go on only if it was asked to pause.
         self._congested = False
-        if not self._reading:
-            self._resume_reading()
+        self.resume_reading()
         self.secret = True
         self._shaking_hands = True
         self.transport = self.server.tls.start(self.transport, self)

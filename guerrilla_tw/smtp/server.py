@@ -16,7 +16,7 @@ from guerrilla_tw.smtp.hosts import AllowedHosts
 from guerrilla_tw.smtp.proxy import TrustedProxies
 
 if TYPE_CHECKING:
-    from guerrilla_tw.smtp.connection import ITransport
+    from guerrilla_tw.smtp.flow import ITransport
 
 
 class Client(Protocol):

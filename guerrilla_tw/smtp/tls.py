@@ -26,7 +26,7 @@ from guerrilla_tw.config import ConfigError, TLSConfig, did_you_mean
 from guerrilla_tw.smtp.tls_names import CIPHERS, CURVES, TLS13_CIPHERS
 
 if TYPE_CHECKING:
-    from guerrilla_tw.smtp.connection import ITransport
+    from guerrilla_tw.smtp.flow import ITransport
 
 T = TypeVar("T")
 

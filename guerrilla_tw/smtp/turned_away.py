@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.python.failure import Failure
 
-from guerrilla_tw.smtp.connection import SMTPConnection
+from guerrilla_tw.smtp.flow import SMTPFlow
 from guerrilla_tw.smtp.server import Server
 
 # Beyond that, their last words may be lost: each costs a file descriptor, and they are not counted
@@ -12,7 +12,7 @@ from guerrilla_tw.smtp.server import Server
 _LINGERING_AT_ONCE = 100
 
 
-class TurnedAway(SMTPConnection):
+class TurnedAway(SMTPFlow):
     """
     A client that is told why it cannot be served, and let go. It does not count as a client.
 

@@ -303,6 +303,13 @@ class TurnedAwayTests(SynchronousTestCase):
         session.connect()
         self.assertTrue(session.transport.closed_half)
 
+    def test_may_be_talking(self) -> None:
+        session = Session(max_clients=1)
+        session.connect()
+        self.assertEqual(codes(session.heard()), ["421 4.7.0"])
+        self.assertEqual(session.send(HELLO + TO_DATA), b"")
+        self.assertFalse(session.transport.aborted)
+
     def test_one_line_in_the_log_until_there_is_a_place(self) -> None:
         session = Session(max_clients=1)
         client = session.protocol

@@ -1,0 +1,216 @@
+"""What a connection is to its transport: replies go out, reading goes on and off, it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ITCPTransport,
+)
+from twisted.mail.smtp import ESMTP
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp.server import Server
+
+# How long a client may take to read our last words where it has had its time, in seconds.
+CLOSING_TIMEOUT = 5.0
+# How much of what a client still sends is read after our last words, in octets.
+_LINGERING = 2**20
+
+
+class ITransport(ITCPTransport, IConsumer, IPushProducer):
+    """What Twisted's connections are; it has no one name for it."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class SMTPFlow(ESMTP):
+    """
+    The flow of a connection; what is done with what comes in is a subclass's.
+
+    Twisted's class gives the timer and its place in the family. Everything that touches bytes or
+    replies is replaced. To its transport it is the producer of replies: a client that does not
+    read them is not read.
+
+    :param server: whose client this is.
+    """
+
+    transport: ITransport
+
+    # Class attributes are what most connections never change: CPython keeps objects with few
+    # attributes of their own small, and there may be thousands of idle clients.
+    #: Whether TLS is on, whose own closing handshake reads what comes.
+    secret = False
+    _congested = False
+    _ended = False
+    # How many octets more are read, and thrown away, before the connection is cut.
+    _lingering = 0
+
+    def __init__(self, server: Server) -> None:
+        # Not super().__init__(): it sets up what is replaced here.
+        self.server = server
+        self._replies: list[bytes] = []
+        self._reading = True
+        self._closing = False
+
+    # For the subclass to override
+
+    def advance(self) -> None:
+        """Do what can be done with what came in."""
+
+    @property
+    def has_input(self) -> bool:
+        """Whether something was received that was not looked at."""
+        return False
+
+    def forget_input(self) -> None:
+        """Nothing more will be done with what came in."""
+
+    def is_waited_for(self) -> bool:
+        """:returns: whether it is the client's turn, and not ours."""
+        return True
+
+    def has_command_in_hand(self) -> bool:
+        """:returns: whether the client would lose something by an end just now."""
+        return False
+
+    # For the subclass to use
+
+    def reply(self, reply: bytes) -> None:
+        """Answer, in the order of the calls."""
+        self._replies.append(reply)
+
+    def dismiss(self, reply: bytes) -> None:
+        """Say why, and close, though the client may be talking."""
+        self.reply(reply)
+        self.close(linger=True)
+
+    def close(self, *, linger: bool = False) -> None:
+        """
+        Send what is left to say, close.
+
+        The timer goes on: a client that does not take our last words is cut when it ends.
+
+        :param linger: read on for a little, and throw it away. Where octets are still to come, the
+            kernel would reset the connection otherwise, and our last words may be lost with it.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self.forget_input()
+        self.flush()
+        self.transport.unregisterProducer()
+        if self.secret:
+            # The client is to say goodbye in TLS, too, and may leave that out.
+            self.resume_reading()
+            self.transport.loseConnection()
+            self._hurry()
+            return
+        if not linger or self._ended:
+            self.transport.loseConnection()
+            return
+        self._lingering = _LINGERING
+        self.transport.loseWriteConnection()
+        self.resume_reading()
+        self._hurry()
+
+    # The life of the connection
+
+    def connectionMade(self) -> None:
+        """Take the client in."""
+        self.server.clients.add(self)
+        self.transport.registerProducer(self, True)
+        self.setTimeout(self.server.config.timeout)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Forget the client."""
+        self._closing = True
+        self.forget_input()
+        self.setTimeout(None)
+        self.server.client_lost(self)
+
+    def readConnectionLost(self) -> None:
+        """The client has said all that it wanted to; it may still listen to the answers."""
+        self._ended = True
+        if self._lingering:
+            self.transport.loseConnection()
+        else:
+            self.advance()
+
+    def writeConnectionLost(self) -> None:
+        """Our last words are out."""
+
+    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
+        """For TimeoutMixin: the server's clock, not the global one."""
+        return self.server.clock.callLater(period, func)
+
+    def timeoutConnection(self) -> None:
+        """The client was silent for too long, unless it is waiting for us."""
+        if self._closing:
+            self.transport.abortConnection()
+        elif not self.is_waited_for():
+            self.setTimeout(self.server.config.timeout)
+        else:
+            self.reply(replies.IDLE_TOO_LONG)
+            self.close(linger=self.has_input)
+            self.setTimeout(CLOSING_TIMEOUT)
+
+    def shut_down(self) -> None:
+        """The server shuts down: say goodbye, now or when the command in hand is done."""
+        if not self._closing:
+            if self.has_command_in_hand():
+                return
+            self.reply(replies.SHUTTING_DOWN)
+            self.close(linger=self.has_input)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """Let the client have little time. Not reset: bringing a timer forward is a search."""
+        self.setTimeout(None)
+        self.setTimeout(CLOSING_TIMEOUT)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Throw away what comes after the end; at some point it is enough."""
+        if self._lingering:
+            self._lingering = max(self._lingering - len(data), 0)
+            if not self._lingering:
+                self.transport.abortConnection()
+
+    # Producing replies
+
+    def pauseProducing(self) -> None:
+        """The client does not read: stop listening to it."""
+        self._congested = True
+        self.stop_reading()
+
+    def resumeProducing(self) -> None:
+        """The client has read."""
+        self._congested = False
+        self.resetTimeout()
+        self.advance()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; connectionLost follows."""
+
+    def flush(self) -> None:
+        """Send what was answered so far."""
+        if self._replies:
+            self.transport.write(b"".join(self._replies))
+            self._replies.clear()
+
+    def stop_reading(self) -> None:
+        """Have the transport keep what comes."""
+        if self._reading:
+            self._reading = False
+            self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Have the transport hand over what comes."""
+        if not self._reading:
+            self._reading = True
+            self.transport.resumeProducing()
