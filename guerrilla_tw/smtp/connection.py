@@ -34,7 +34,8 @@ class SMTPConnection(SMTPFlow):
     _errors = 0
     # The rest of what is buffered, while it is others' turn.
     _later: IDelayedCall | None = None
-    #: What was done in this turn, in simple commands.
+    #: What was done in this turn, in simple commands. A turn may be many calls of dataReceived:
+    #: TLS makes one for each record.
     effort = 0
 
     def __init__(self, server: Server) -> None:
@@ -136,6 +137,11 @@ class SMTPConnection(SMTPFlow):
         if self._pending is not None:
             self._pending.cancel()
 
+    def resumeProducing(self) -> None:
+        """As the parent; others have had their turn."""
+        self.effort = 0
+        super().resumeProducing()
+
     # Taking in bytes
 
     def dataReceived(self, data: bytes) -> None:
@@ -177,7 +183,6 @@ class SMTPConnection(SMTPFlow):
     def _take_turn(self) -> bool:
         """:returns: whether anything was done."""
         advanced = False
-        self.effort = 0
         while not (self._pending or self._congested or self._closing) and self._step():
             advanced = True
             self.effort += 1
@@ -197,6 +202,7 @@ class SMTPConnection(SMTPFlow):
 
     def _go_on(self) -> None:
         self._later = None
+        self.effort = 0
         if not self._closing:
             self.advance()
 

@@ -202,7 +202,7 @@ class GuerrillaESMTP(ReceivingConnection):
         transaction = self.transaction
         if transaction is None:
             raise CommandError(replies.NO_MAIL)
-        if transaction.chunks is not None:
+        if transaction.has_chunks:
             raise CommandError(replies.IN_MESSAGE)
         envelope = transaction.envelope
         try:

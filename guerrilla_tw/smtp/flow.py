@@ -109,7 +109,8 @@ class SMTPFlow(ESMTP):
             # The client is to say goodbye in TLS, too, and may leave that out.
             self.resume_reading()
             self.transport.loseConnection()
-            self._hurry()
+            if linger:
+                self._hurry()
             return
         if not linger or self._ended:
             self.transport.loseConnection()
@@ -191,8 +192,19 @@ class SMTPFlow(ESMTP):
     def resumeProducing(self) -> None:
         """The client has read."""
         self._congested = False
+        if self._is_ending_below():
+            self.close()
+            return
         self.resetTimeout()
         self.advance()
+
+    def _is_ending_below(self) -> bool:
+        """
+        :returns: whether TLS has ended, by the client's goodbye or by an error. Its connection
+            does not close while we are registered as a producer.
+        """
+        below = getattr(self.transport, "transport", None) if self.secret else None
+        return below is not None and bool(below.disconnecting)
 
     def stopProducing(self) -> None:
         """The connection is gone; connectionLost follows."""

@@ -182,8 +182,8 @@ class OpeningConnection(SMTPConnection):
         super().connectionLost(reason)
 
     def shut_down(self) -> None:
-        """As the parent; nobody is there to read a goodbye while hands are shaken."""
-        if self._shaking_hands:
+        """As the parent; nobody is there to read a goodbye before TLS."""
+        if self._shaking_hands or (self.server.config.tls.tls_always_on and not self.secret):
             self.transport.abortConnection()
         else:
             super().shut_down()

@@ -47,7 +47,7 @@ class ReceivingConnection(OpeningConnection):
         :raises CommandError: it cannot be taken now.
         """
         transaction = self._ready_transaction()
-        if transaction.chunks is not None:
+        if transaction.has_chunks:
             raise CommandError(replies.MIXED)
         if transaction.binary:
             raise CommandError(replies.BINARY_NEEDS_BDAT)
@@ -79,10 +79,13 @@ class ReceivingConnection(OpeningConnection):
     def _check_room(self, transaction: Transaction) -> None:
         """:raises CommandError: neither memory nor disk has room for the message."""
         if not self.server.storage.has_room(transaction.size):
-            if not self._has_warned_of_room:
-                self._has_warned_of_room = True
-                self.warn("refused a message: there is no room (max_inflight_bytes, spill_dir)")
+            self._warn_of_room("refused a message: no room (max_inflight_bytes, spill_dir)")
             raise CommandError(replies.NO_ROOM)
+
+    def _warn_of_room(self, event: str, **values: object) -> None:
+        if not self._has_warned_of_room:
+            self._has_warned_of_room = True
+            self.warn(event, **values)
 
     # BDAT
 
@@ -211,7 +214,7 @@ class ReceivingConnection(OpeningConnection):
         if reader.line_too_long:
             return replies.TEXT_LINE_TOO_LONG
         if reader.sink_error is not None:
-            self.warn("refused a message: {cause} (spill_dir)", cause=reader.sink_error)
+            self._warn_of_room("refused a message: {cause} (spill_dir)", cause=reader.sink_error)
             return replies.NO_ROOM
         return None
 

@@ -83,6 +83,11 @@ class Transaction:
         self.chunks: ChunkReader | None = None
         self.failure: bytes | None = None
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there was a chunk already, be it refused."""
+        return self.chunks is not None or self.failure is not None
+
     def recipient_refused(self, reply: bytes) -> None:
         """Remember why there may be no recipient in the end."""
         if reply[:1] == b"4":

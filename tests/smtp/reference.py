@@ -62,6 +62,11 @@ class Transaction:
     chunks: bytes | None = None
     failure: str | None = None
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there was a chunk, be it refused."""
+        return self.chunks is not None or self.failure is not None
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -212,7 +217,7 @@ class Conversation:
 
     def _rcpt(self, argument: bytes) -> None:
         transaction = self._transaction
-        if transaction is None or transaction.chunks is not None:
+        if transaction is None or transaction.has_chunks:
             raise Refused("503 5.5.1")
         try:
             transaction.rcpt_to.append(self._recipient(transaction, argument))
@@ -261,7 +266,7 @@ class Conversation:
             raise Refused("501 5.5.4")
         try:
             transaction = self._ready_transaction()
-            if transaction.chunks is not None or transaction.binary:
+            if transaction.has_chunks or transaction.binary:
                 raise Refused("503 5.5.1")
         except Refused:
             # A message may follow that nobody asked for, until there is a new transaction.

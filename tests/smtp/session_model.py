@@ -30,6 +30,11 @@ class Message:
     chunks: bytes | None = None
     failure: str = ""
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether there was a chunk, be it refused."""
+        return self.chunks is not None or bool(self.failure)
+
 
 class Model:
     """
@@ -151,7 +156,7 @@ class Model:
 
     def rcpt(self, recipient: str, fault: str) -> None:
         message = self.message
-        if message is None or message.chunks is not None:
+        if message is None or message.has_chunks:
             self.say("503 5.5.1")
         elif fault:
             message.refused = True
@@ -211,7 +216,7 @@ class Model:
         fault = self._not_ready()
         if not fault:
             assert self.message is not None
-            if self.message.chunks is not None or self.message.binary:
+            if self.message.has_chunks or self.message.binary:
                 fault = "503 5.5.1"
         if fault:
             self.was_refused_data = True

@@ -256,6 +256,13 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(codes(self.session.heard()), ["250 2.0.0"])
         self.assertEqual(self.session.transport.producerState, "producing")
 
+    def test_commands_in_many_pieces(self) -> None:
+        for _ in range(70):
+            self.session.protocol.dataReceived(b"NOOP\r\n")
+        self.assertEqual(len(codes(self.session.heard())), 64)
+        self.session.settle()
+        self.assertEqual(len(codes(self.session.heard())), 6)
+
     def test_addresses_that_cost_more(self) -> None:
         self.session.send(HELLO + b"MAIL FROM:<> SMTPUTF8\r\n")
         recipient = "RCPT TO:<a@\u0645\u062b\u0627\u0644.example>\r\n".encode()
@@ -362,8 +369,26 @@ class SecretTests(SynchronousTestCase):
         self.session.protocol.handshakeCompleted()
         self.session.send(b"QUIT\r\n")
         self.assertTrue(transport.disconnecting)
+        self.session.clock.advance(60)
+        self.assertTrue(transport.aborted)
+
+    def test_client_that_is_let_go_has_little_time_to_say_goodbye(self) -> None:
+        transport = self.start_tls()
+        self.session.protocol.handshakeCompleted()
+        self.session.send(b"X\r\n" * 6)
+        self.assertTrue(transport.disconnecting)
         self.session.clock.advance(5)
         self.assertTrue(transport.aborted)
+
+    def test_connection_that_ended_below_tls_while_it_was_full(self) -> None:
+        transport: Any = self.start_tls()
+        self.session.protocol.handshakeCompleted()
+        self.session.protocol.pauseProducing()
+        transport.transport = Transport()
+        transport.transport.loseConnection()
+        self.session.protocol.resumeProducing()
+        self.assertIsNone(transport.producer)
+        self.assertTrue(transport.disconnecting)
 
     def test_goodbye_of_the_client_is_read_after_a_pause(self) -> None:
         transport = self.start_tls()
