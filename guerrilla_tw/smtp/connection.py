@@ -193,16 +193,19 @@ class SMTPConnection(SMTPFlow):
 
     def _await_more(self) -> None:
         if self.effort >= _EFFORT_AT_ONCE:
-            self.stop_reading()
-            self._later = self.server.clock.callLater(0, self._go_on)
-        elif self._ended:
+            self.effort = 0
+            # Only TLS calls again and again without letting others have their turn.
+            if self._lines.pending or self.secret:
+                self.stop_reading()
+                self._later = self.server.clock.callLater(0, self._go_on)
+                return
+        if self._ended:
             self.close()
         elif not self._reading:
             self.resume_reading()
 
     def _go_on(self) -> None:
         self._later = None
-        self.effort = 0
         if not self._closing:
             self.advance()
 

@@ -256,7 +256,8 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(codes(self.session.heard()), ["250 2.0.0"])
         self.assertEqual(self.session.transport.producerState, "producing")
 
-    def test_commands_in_many_pieces(self) -> None:
+    def test_commands_in_many_records_of_tls(self) -> None:
+        self.session.protocol.secret = True
         for _ in range(70):
             self.session.protocol.dataReceived(b"NOOP\r\n")
         self.assertEqual(len(codes(self.session.heard())), 64)
