@@ -269,21 +269,25 @@ class Conversation:
         if not answer.called:
             answer.callback(PROCESSING_FAILED)
 
+    def _answer_all(self) -> None:
+        """Answer what is asked, and what is asked in a later turn because of that."""
+        self._session.settle()
+        while self._answers:
+            self._answer()
+            self._session.settle()
+
     def _end(self) -> None:
         """Have it end in one of several ways."""
         if self._event & Event.LOST:
             self._lose()
             return
-        while self._answers:
-            self._answer()
+        self._answer_all()
         if self._event & Event.PAUSED and self._transport.producer is not None:
             self._transport.producer.resumeProducing()
-            while self._answers:
-                self._answer()
+            self._answer_all()
         if self._event & Event.HALF_CLOSE and not (self._tls.shaking or self._transport.aborted):
             self._session.protocol.readConnectionLost()
-            while self._answers:
-                self._answer()
+            self._answer_all()
         # The greeting's delay, the timeout, the time to take our last words.
         self._session.clock.pump([2, 30, 5])
         assert self._transport.disconnecting or self._transport.aborted, "it goes on for ever"
