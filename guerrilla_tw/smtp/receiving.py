@@ -52,13 +52,7 @@ class ReceivingConnection(OpeningConnection):
         if transaction.binary:
             raise CommandError(replies.BINARY_NEEDS_BDAT)
         self._check_room(transaction)
-        config = self.server.config
-        reader = DataReader(
-            transaction.envelope.body,
-            config.max_size,
-            max_line=config.max_text_line,
-            normalize=config.bare_newline == "normalize",
-        )
+        reader = DataReader(transaction.envelope.body, *self._limits())
         self.reply(replies.START_DATA)
         self._receive(reader, partial(self._message_ended, reader))
 
@@ -81,6 +75,11 @@ class ReceivingConnection(OpeningConnection):
         if not self.server.storage.has_room(transaction.size):
             self._warn_of_room("refused a message: no room (max_inflight_bytes, spill_dir)")
             raise CommandError(replies.NO_ROOM)
+
+    def _limits(self) -> tuple[int, int, bool]:
+        """:returns: octets of a message, octets of a line, whether newlines are normalized."""
+        config = self.server.config
+        return config.max_size, config.max_text_line, config.bare_newline == "normalize"
 
     def _warn_of_room(self, event: str, **values: object) -> None:
         if not self._has_warned_of_room:
@@ -127,13 +126,8 @@ class ReceivingConnection(OpeningConnection):
             raise CommandError(transaction.failure)
         if transaction.chunks is None:
             self._check_room(transaction)
-            config = self.server.config
             transaction.chunks = ChunkReader(
-                transaction.envelope.body,
-                config.max_size,
-                max_line=config.max_text_line,
-                normalize=config.bare_newline == "normalize",
-                binary=transaction.binary,
+                transaction.envelope.body, *self._limits(), transaction.binary
             )
         return transaction.chunks
 
