@@ -96,6 +96,8 @@ class IBackendService(Interface):
 
     name: str = Attribute("The processor's name as the configuration has it.")
     config: Mapping[str, object] = Attribute("The whole ``backend_config``.")
+    reactor: Any = Attribute("The reactor that the Gateway runs on: a clock, and connections.")
+    workers: int = Attribute("How many messages are in this chain at once, at most; and threads.")
     log: Logger = Attribute("A logger in the processor's own namespace.")
     timeout: float = Attribute(
         "Seconds after which the client of this chain is told to try again "
@@ -125,6 +127,27 @@ class IBackendService(Interface):
         Say that this processor keeps the message, durably, before it says yes.
 
         A chain in which nobody says so starts with a warning that mail will be forgotten.
+        """
+
+    def declare_set(attribute: str) -> None:
+        """
+        Say that this processor sets something that later ones may need.
+
+        :param attribute: of the envelope: ``header``, ``hashes``, ``delivery_header``.
+        """
+
+    def is_set_before(attribute: str) -> bool:
+        """
+        Ask whether a processor before this one in the chain sets something.
+
+        :param attribute: see :meth:`declare_set`.
+        """
+
+    def warn(advice: str) -> None:
+        """
+        Have something said at the start and by ``--check``, that is odd and yet no error.
+
+        :param advice: one line.
         """
 
 

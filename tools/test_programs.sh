@@ -3,13 +3,20 @@
 set -eu
 
 # program:package
-programs='swaks:swaks smtp-source:postfix haproxy:haproxy nginx:nginx curl:curl openssl:openssl'
+programs='swaks:swaks smtp-source:postfix haproxy:haproxy nginx:nginx curl:curl openssl:openssl
+    redis-server:redis-server mariadbd:mariadb-server dovecot:dovecot-imapd'
+# Debian puts these where no path leads, with their version in the name.
+versioned='/usr/sbin/php-fpm*:php-fpm /usr/lib/postgresql/*/bin/postgres:postgresql'
 # Modules of nginx, which are packages of their own.
 modules='stream mail'
 
 missing=
 for pair in $programs; do
     command -v "${pair%:*}" >/dev/null || missing="$missing ${pair#*:}"
+done
+for pair in $versioned; do
+    # shellcheck disable=SC2086  # a pattern on purpose
+    ls ${pair%:*} >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 for module in $modules; do
     [ -e "/usr/lib/nginx/modules/ngx_${module}_module.so" ] ||

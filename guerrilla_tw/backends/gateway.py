@@ -131,10 +131,13 @@ class Gateway:
         """See :meth:`.IBackend.check`."""
         lanes = self._build(config)
         known = set(setting_names(GatewayConfig))
+        warnings = []
         for lane in lanes.values():
             for service in lane.services:
                 known |= service.known_settings
-        warnings = unknown_settings(config, known)
+                path = f"backend_config.{lane.pool.name}: {service.name}"
+                warnings += [f"{path}: {advice}" for advice in service.warnings]
+        warnings += unknown_settings(config, known)
         if not any(service.stores for service in lanes[Task.SAVE_MAIL].services):
             warnings.append(
                 "backend_config.save_process: NO PROCESSOR STORES MAIL: every message is answered "
@@ -228,11 +231,14 @@ class Gateway:
     ) -> _Lane:
         size = settings.save_workers_size
         pool = self._pool_factory(self._reactor, size, setting)
+        set_before: set[str] = set()
         chain, services = build_chain(
             getattr(settings, setting),
             f"backend_config.{setting}",
             self._registry,
-            lambda name: BackendService(name, config, timeout, pool, self._log),
+            lambda name: BackendService(
+                name, config, timeout, pool, self._log, self._reactor, set_before
+            ),
         )
         conveyor = Conveyor(
             chain, task, slots=size, timeout=timeout, clock=self._reactor, log=self._log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -25,6 +25,8 @@ class BackendService:
     :param timeout: seconds after which the chain's client is told to try again.
     :param pool: the threads of the chain.
     :param log: the Gateway's logger.
+    :param reactor: that the Gateway runs on.
+    :param set_before: what the processors before this one set; all of a chain share it.
     """
 
     def __init__(
@@ -34,16 +36,22 @@ class BackendService:
         timeout: float,
         pool: WorkerPool,
         log: Logger,
+        reactor: Any,
+        set_before: set[str],
     ) -> None:
         self.name = name
         self.config = config
         self.timeout = timeout
+        self.reactor = reactor
+        self.workers = pool.size
         self.log = Logger(f"guerrilla_tw.processors.{name.lower()}", observer=log.observer)
         self.defer_to_worker = pool.defer
         self.initializers: list[IInitializer] = []
         self.shutdowners: list[IShutdowner] = []
         self.known_settings: set[str] = set()
         self.stores = False
+        self.warnings: list[str] = []
+        self._set_before = set_before
 
     def add_initializer(self, initializer: IInitializer) -> None:
         """See :meth:`.IBackendService.add_initializer`."""
@@ -61,3 +69,15 @@ class BackendService:
     def declare_store(self) -> None:
         """See :meth:`.IBackendService.declare_store`."""
         self.stores = True
+
+    def declare_set(self, attribute: str) -> None:
+        """See :meth:`.IBackendService.declare_set`."""
+        self._set_before.add(attribute)
+
+    def is_set_before(self, attribute: str) -> bool:
+        """See :meth:`.IBackendService.is_set_before`."""
+        return attribute in self._set_before
+
+    def warn(self, advice: str) -> None:
+        """See :meth:`.IBackendService.warn`."""
+        self.warnings.append(advice)

@@ -37,6 +37,7 @@ class WorkerPool(Service):
 
     def __init__(self, reactor: IReactorFromThreads, size: int, name: str) -> None:
         self.setName(name)
+        self.size = size
         self._reactor = reactor
         self._pool = _DaemonThreadPool(0, size, name)
         self._busy = 0

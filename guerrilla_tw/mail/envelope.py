@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.body import Body
 from guerrilla_tw.mail.headers import MAX_HEADER_BLOCK, Headers, header_block
+
+# Octets that are read at once of what is in a file.
+_PIECE = 2**16
 
 
 class Envelope:
@@ -146,6 +150,18 @@ class Envelope:
     def delivered_data(self) -> bytes:
         """The delivery header followed by the message: what a store writes."""
         return self.delivery_header.encode("utf-8", "replace") + self.body.data
+
+    def delivered_pieces(self) -> Iterator[bytes]:
+        """
+        Give :attr:`delivered_data` piece by piece, without loading a large message as a whole.
+
+        :returns: pieces of 64 KiB at most; none is empty.
+        """
+        if self.delivery_header:
+            yield self.delivery_header.encode("utf-8", "replace")
+        with self.body.open() as reader:
+            while piece := reader.read(_PIECE):
+                yield piece
 
     def parse_headers(self) -> None:
         """Set :attr:`header` and :attr:`subject` from the body, which is complete by then."""

@@ -28,7 +28,9 @@ class CompressedMessage:
         :returns: zlib's format (RFC 1950), at its fastest level, as go-guerrilla has it.
         """
         if self._data is None:
-            self._data = zlib.compress(envelope.delivered_data, zlib.Z_BEST_SPEED)
+            compress = zlib.compressobj(zlib.Z_BEST_SPEED)
+            pieces = [compress.compress(piece) for piece in envelope.delivered_pieces()]
+            self._data = b"".join([*pieces, compress.flush()])
         return self._data
 
 

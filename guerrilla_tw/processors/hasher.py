@@ -21,6 +21,7 @@ def hasher(svc: IBackendService) -> Decorator:
     sender, the subject and the recipient. The queue id makes them unique, and the same again
     when the same message is tried a second time.
     """
+    svc.declare_set("hashes")
     return process_with(svc, _hash, nonblocking=True)
 
 

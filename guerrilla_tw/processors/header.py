@@ -50,6 +50,7 @@ def header(svc: IBackendService) -> Decorator:
                 envelope, config.primary_mail_host, calendar.date()
             )
 
+    svc.declare_set("delivery_header")
     return process_with(svc, add_header, nonblocking=True)
 
 

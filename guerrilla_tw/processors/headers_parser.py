@@ -14,6 +14,7 @@ def headers_parser(svc: IBackendService) -> Decorator:
 
     Sets ``envelope.header`` and ``envelope.subject``.
     """
+    svc.declare_set("header")
     # Of a message in a file it reads the beginning only, which the kernel has in memory from the
     # writing: a thread would cost more.
     return process_with(svc, _parse, nonblocking=True)

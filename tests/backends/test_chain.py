@@ -52,7 +52,9 @@ class ChainTestCase(SynchronousTestCase):
         self.envelope = make_envelope()
 
     def service(self, name: str) -> BackendService:
-        return BackendService(name, {"size": 3}, 30.0, self.pool, self.events.logger())
+        return BackendService(
+            name, {"size": 3}, 30.0, self.pool, self.events.logger(), FakeReactor(), set()
+        )
 
     def step(self, name: str, result: Any = None, *, nonblocking: bool = False) -> None:
         """Add a processor that writes down its name."""

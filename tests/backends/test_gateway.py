@@ -232,6 +232,32 @@ class Warnings(GatewayTestCase):
                 "svc.declare_store())",
             )
 
+    def test_check_passes_on_what_a_processor_warns_of(self) -> None:
+        def odd(svc: IBackendService) -> Decorator:
+            svc.declare_store()
+            svc.warn("is odd")
+            return process_with(svc, lambda envelope, task: None)
+
+        self.add(Odd=odd)
+        warnings = self.gateway.check({"save_process": "Odd"})
+        self.assertEqual(list(warnings), ["backend_config.save_process: Odd: is odd"])
+
+    def test_processor_knows_what_is_set_before_it_in_its_own_chain(self) -> None:
+        seen: list[tuple[str, bool]] = []
+
+        def asker(svc: IBackendService) -> Decorator:
+            seen.append((svc.name, svc.is_set_before("hashes")))
+            return process_with(svc, lambda envelope, task: None)
+
+        def setter(svc: IBackendService) -> Decorator:
+            svc.declare_set("hashes")
+            svc.declare_store()
+            return asker(svc)
+
+        self.add(A=asker, B=setter, C=asker)
+        self.gateway.check({"save_process": "A|B|C", "validate_process": "C"})
+        self.assertEqual(seen, [("A", False), ("B", True), ("C", True), ("C", False)])
+
     def test_check_opens_nothing(self) -> None:
         diary: list[str] = []
         self.add(life=Lifecycle(diary).construct)

@@ -116,6 +116,16 @@ class EnvelopeTests(SynchronousTestCase):
         self.assertLess(tracemalloc.get_traced_memory()[1], 2**20)
         self.assertEqual(envelope.subject, "x")
 
+    def test_delivered_pieces(self) -> None:
+        envelope = Envelope()
+        self.assertEqual(list(envelope.delivered_pieces()), [])
+        message = b"0123456789abcdef" * 2**13 + b"end"
+        envelope.body.write(message)
+        envelope.delivery_header = "Delivered-To: a@b\r\n"
+        pieces = list(envelope.delivered_pieces())
+        self.assertEqual(b"".join(pieces), envelope.delivered_data)
+        self.assertEqual([len(piece) for piece in pieces], [19, 2**16, 2**16, 3])
+
     def test_delivered_data(self) -> None:
         envelope = Envelope()
         envelope.body.write(MESSAGE)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, execute, maybeDeferred
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,6 +26,7 @@ class InlinePool(WorkerPool):
     """No threads: the caller does the work, and it is done when ``defer`` returns."""
 
     def __init__(self) -> None:
+        self.size = 1
         self.visits = 0
 
     def defer(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
@@ -59,17 +61,21 @@ class Chain:
 
     def __init__(self, test: SynchronousTestCase, expression: str, **settings: object) -> None:
         self.pool = InlinePool()
+        self.reactor = Clock()
         self.events: list[LogEvent] = []
         self._test = test
         self._settings = settings
         # A function is an observer, though mypy-zope does not know it.
         observer: Any = self.events.append
         log = Logger("test", observer=observer)
+        set_before: set[str] = set()
         self._chain, self.services = build_chain(
             expression,
             "save_process",
             Registry(BUILTIN),
-            lambda name: BackendService(name, settings, 30.0, self.pool, log),
+            lambda name: BackendService(
+                name, settings, 30.0, self.pool, log, self.reactor, set_before
+            ),
         )
 
     def open(self) -> None:
