@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Condition, Thread
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -165,7 +165,8 @@ class DaemonTestCase(SynchronousTestCase):
         """
         Write a configuration that stores mail in SQLite.
 
-        :param changes: settings other than the usual ones, at any level that has them.
+        :param changes: settings other than the usual ones, at any level that has them; a whole
+            ``backend_config`` takes the place of the usual one.
         :returns: the file's name, in the directory where daemons run.
         """
         return self.write_config_text(json.dumps(_config(changes), indent=1))
@@ -216,6 +217,8 @@ def _config(changes: Mapping[str, object]) -> dict[str, Any]:
         "sql_dsn": "mail.sqlite3",
         "mail_table": "new_mail",
     }
+    if "backend_config" in changes:
+        backend = dict(cast("Mapping[str, object]", changes["backend_config"]))
     server: dict[str, Any] = {
         "is_enabled": True,
         "host_name": "mail.example.com",
@@ -234,6 +237,6 @@ def _config(changes: Mapping[str, object]) -> dict[str, Any]:
     }
     for level in (config, backend, server):
         level.update({name: value for name, value in changes.items() if name in level})
-    unused = set(changes).difference(config, backend, server)
+    unused = set(changes).difference(config, backend, server, ["backend_config"])
     assert not unused, f"no such setting here: {unused}"
     return {**config, "backend_config": backend, "servers": [server]}
