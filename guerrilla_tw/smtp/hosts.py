@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 from guerrilla_tw.mail.address import Address
-from guerrilla_tw.mail.domains import to_a_labels
+from guerrilla_tw.mail.patterns import Patterns, host_pattern
 
 
 class AllowedHosts:
@@ -22,51 +21,21 @@ class AllowedHosts:
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        names = [_a_labels(pattern.strip()).lower() for pattern in patterns]
-        literals = {name for name in names if name.startswith("[") and name.endswith("]")}
-        wild = [name for name in names if "*" in name and name not in literals]
+        names = frozenset(host_pattern(pattern.strip()) for pattern in patterns)
         self._any = "." in names
-        self._exact = frozenset(names)
-        self._literals = frozenset(
-            ip_address(name[1:-1].removeprefix("ipv6:")) for name in literals
-        )
-        self._wild = [name.split("*") for name in wild]
+        # No pattern of hosts is one of address literals.
+        self._literals = frozenset(name for name in names if name.startswith("["))
+        self._hosts: Patterns[bool] = Patterns()
+        for name in names - self._literals:
+            self._hosts.setdefault(name, True)
 
     def allows(self, address: Address) -> bool:
         """:returns: whether we take mail for the address's host."""
         if self._any:
             return True
         if address.ip is not None:
-            return address.ip in self._literals
+            return f"[{address.ip}]" in self._literals
         host = address.host
         if not host.isascii():
             host = address.ascii_host
-        host = host.lower()
-        return host in self._exact or any(_matches(host, pieces) for pieces in self._wild)
-
-
-def _a_labels(pattern: str) -> str:
-    try:
-        # IDNA admits no star in a label that is not ASCII.
-        return to_a_labels(pattern)
-    except ValueError as error:
-        raise ValueError(f"{pattern!r}: {error}") from None
-
-
-def _matches(host: str, pieces: list[str]) -> bool:
-    """
-    Not by a regular expression: with some stars, that takes a time with their number as its power.
-
-    :param pieces: what stands between the stars of a pattern, two at least.
-    """
-    first, *between, last = pieces
-    if not host.startswith(first):
-        return False
-    at = len(first)
-    for piece in between:
-        # The earliest place leaves the most room for the others.
-        found = host.find(piece, at)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return len(host) - at >= len(last) and host.endswith(last)
+        return any(self._hosts.find(host.lower()))
