@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Any, cast
@@ -143,9 +144,12 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 def free_port() -> int:
     """:returns: a port of 127.0.0.1 that nobody had a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    while True:
+        # Out of those that Linux gives to nobody's connections: whoever tries to reach a server
+        # that is down could be given its port, and would have it when the server comes back.
+        port = random.randrange(20000, 32768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def answers(port: int) -> bool:

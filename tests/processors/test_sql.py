@@ -14,14 +14,17 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from guerrilla_tw.config import ConfigError
+from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import Task
 from guerrilla_tw.mail import envelope as envelope_module
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.mail.headers import Headers
+from guerrilla_tw.processors import database
 from guerrilla_tw.processors.compressor import COMPRESSED
-from guerrilla_tw.processors.sql import StoreError
+from guerrilla_tw.processors.redis import IN_REDIS
+from guerrilla_tw.processors.sql_settings import MySqlConfig, SqlConfig
+from guerrilla_tw.processors.sql_store import StoreError
 from tests.processors.support import Chain, make_envelope
 
 ALL = "HeadersParser|Hasher|Header|Sql"
@@ -251,7 +254,37 @@ class CompressedRowTests(SqlTestCase):
         self.assertEqual((row["body"], row["mail"]), ("", envelope.delivered_data))
 
 
+class InRedisTests(SqlTestCase):
+    def test_row_says_where_the_message_is(self) -> None:
+        envelope = make_envelope(recipients=(b"<a@example.org>", b"<b@example.org>"))
+        envelope.values[IN_REDIS] = "the key"
+        self.chain("Compressor|" + ALL).save(envelope)
+        for row in self.rows():
+            self.assertEqual((row["body"], row["mail"], row["hash"]), ("redis", b"", "the key"))
+
+
 class TableTests(SqlTestCase):
+    def test_of_somebody_else(self) -> None:
+        """Columns that have a default are left to it; ours that are missing are told of."""
+        self.sql(
+            "CREATE TABLE mail (mail_id INTEGER PRIMARY KEY, mail BLOB NOT NULL, body TEXT,"
+            " hash TEXT, recipient VARCHAR(5), charset TEXT NOT NULL, ip_addr TEXT, is_tls INT,"
+            " owner TEXT NOT NULL DEFAULT 'me')"
+        )
+        chain = self.chain()
+        (line,) = chain.lines()
+        self.assertEqual(
+            line,
+            "table mail has no column date, to, from, subject, spam_score, content_type,"
+            " has_attach, return_path, message_id, reply_to, sender",
+        )
+        chain.save(make_envelope(remote_ip="2001:db8::1", tls=True))
+        (row,) = self.rows()
+        self.assertEqual(
+            (row["recipient"], row["charset"], row["ip_addr"], row["is_tls"], row["owner"]),
+            ("bob@e", "UTF-8", "2001:db8::1", 1, "me"),
+        )
+
     def test_rows_are_kept_over_a_restart(self) -> None:
         for _ in range(2):
             self.stored(make_envelope())
@@ -299,8 +332,8 @@ class RefusedStartTests(SqlTestCase):
         self.assert_refused("file is not a database")
 
     def test_table_lacks_a_column(self) -> None:
-        self.sql("CREATE TABLE mail (mail_id INTEGER PRIMARY KEY)")
-        self.assert_refused("table mail has no column named date")
+        self.sql("CREATE TABLE mail (mail_id INTEGER PRIMARY KEY, body, hash, recipient)")
+        self.assert_refused("the table has no column mail")
 
     def test_file_is_read_only(self) -> None:
         self.stored(make_envelope())
@@ -325,7 +358,16 @@ class SettingsTests(SqlTestCase):
         self.assert_refused("mail_table", "is missing", mail_table=None)
 
     def test_driver(self) -> None:
-        self.assert_refused("sql_driver", "only sqlite3 is supported yet", sql_driver="oracle")
+        cause = "is none of sqlite3, mysql, postgres"
+        self.assert_refused("sql_driver", cause, sql_driver="oracle")
+
+    def test_driver_that_is_not_installed(self) -> None:
+        self.patch(database, "find_spec", lambda name: None)
+        self.assert_refused(
+            "sql_driver",
+            "needs PyMySQL: pip install guerrilla-tw[mysql]",
+            sql_dsn="mysql://u:secret@h/db",
+        )
 
     def test_dsn(self) -> None:
         """A database in memory would acknowledge what it does not keep."""
@@ -333,8 +375,57 @@ class SettingsTests(SqlTestCase):
             self.assert_refused("sql_dsn", "is not the path of a file", sql_dsn=dsn)
 
     def test_table(self) -> None:
-        for name in ("", "a b", 'a"; DROP TABLE x; --', "1a", "a.b", "ü", "a" * 64, "a\n"):
+        for name in ("", "a b", 'a"; DROP TABLE x; --', "1a", "a.b.c", ".a", "ü", "a" * 64, "a\n"):
             self.assert_refused("mail_table", "is not a table's name", mail_table=name)
+
+    def test_table_in_a_schema(self) -> None:
+        """SQLite has one, of this name."""
+        self.chain(mail_table="main.mail").save(make_envelope())
+        self.assertEqual(len(self.rows()), 1)
+
+    def test_statement(self) -> None:
+        self.assert_refused("sql_values", "has 1 ?, not 14", sql_values="(?)")
+        self.assert_refused(
+            "sql_insert", "holds a ?; values belong to sql_values", sql_insert="INSERT ?"
+        )
+
+    def test_numbers(self) -> None:
+        self.assert_refused("sql_max_open_conns", "is below 0", sql_max_open_conns=-1)
+        self.assert_refused("sql_max_idle_conns", "is below 0", sql_max_idle_conns=-1)
+        self.assert_refused("sql_batch_size", "is not between 1 and 1000", sql_batch_size=1001)
+        self.assert_refused("sql_batch_size", "is not between 1 and 1000", sql_batch_size=-1)
+        self.assert_refused("sql_batch_wait", "is longer than a second", sql_batch_wait="1001ms")
+
+    def test_empty_is_the_default(self) -> None:
+        given = {"mail_table": "mail", "sql_dsn": self.path}
+        empty = {"sql_batch_size": 0, "sql_batch_wait": "", "sql_max_conn_lifetime": ""}
+        self.assertEqual(
+            convert_settings({**given, **empty}, SqlConfig), convert_settings(given, SqlConfig)
+        )
+
+    def test_mysql(self) -> None:
+        given = {"mysql_db": "gmail_mail", "mysql_user": "root", "mail_table": "new_mail"}
+        source = convert_settings({**given, "mysql_pass": "ok"}, MySqlConfig).source()
+        self.assertEqual(source.where, "mysql 127.0.0.1:3306 database gmail_mail")
+        self.assertEqual((source.user, source.password), ("root", "ok"))
+        for changes, text in (
+            ({"mysql_db": ""}, "mysql_db: is empty"),
+            (
+                {"mysql_host": "a b"},
+                "mysql_host: the address is neither host:port nor the path of a socket",
+            ),
+        ):
+            with self.assertRaises(ConfigError) as caught:
+                Chain(self, "MySql", **{**given, **changes})
+            self.assertEqual(str(caught.exception), f"backend_config.{text}")
+
+    def test_without_headers_parser(self) -> None:
+        given = {"sql_dsn": self.path, "mail_table": "mail"}
+        advice = "without HeadersParser before it, what comes from the header stays empty"
+        (alone,) = Chain(self, "Sql", **given).services
+        self.assertEqual(alone.warnings, [f"Sql: {advice}"])
+        services = Chain(self, "HeadersParser|Sql", **given).services
+        self.assertEqual(services[-1].warnings, [])
 
     def test_type(self) -> None:
         self.assert_refused("mail_table", "expected a string, got a whole number", mail_table=1)

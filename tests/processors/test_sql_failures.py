@@ -164,6 +164,39 @@ class ThreadTests(TestCase):
         self.assertEqual(len(hashes), 300)
         self.assertEqual({result.text.split()[-1] for result in results} - hashes, set())
 
+    async def test_batches(self) -> None:
+        await self.start(save_workers_size=8, sql_batch_size=5)
+        query(
+            self.path,
+            "CREATE TRIGGER stop BEFORE INSERT ON mail WHEN new.recipient LIKE 'bad@%' "
+            "BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        envelopes = [make_envelope(recipients=THREE) for _ in range(40)]
+        envelopes[17] = make_envelope(recipients=(*THREE, b"<bad@example.org>"))
+        answers = [self.gateway.process(each, Task.SAVE_MAIL) for each in envelopes]
+        codes = [(await answer).code for answer in answers if isinstance(answer, Deferred)]
+        self.assertEqual(codes, [250] * 17 + [451] + [250] * 22)
+        stored = {row[0] for row in query(self.path, "SELECT hash FROM mail")}
+        good = (each for each in envelopes if each is not envelopes[17])
+        self.assertEqual(stored, {name for each in good for name in each.hashes})
+
+    async def test_sql_insert(self) -> None:
+        await self.start(
+            sql_insert='INSERT INTO mail (date, "to", "from", subject, body, mail, spam_score,'
+            " hash, content_type, recipient, has_attach, ip_addr, return_path, is_tls, message_id,"
+            " reply_to, sender) VALUES"
+        )
+        self.assertEqual([result.code for result in await self.send(1)], [250])
+        ((date, mail),) = query(self.path, "SELECT DISTINCT date, mail FROM mail")
+        self.assertTrue(date.startswith("20"))
+        self.assertTrue(mail)
+
+    async def test_bounded_pool(self) -> None:
+        """More workers than connections: they wait for each other."""
+        await self.start(save_workers_size=8, sql_max_open_conns=2, sql_max_idle_conns=1)
+        results = await self.send(40)
+        self.assertEqual({result.code for result in results}, {250})
+
     async def test_locked_database(self) -> None:
         """The store's own answer comes before the Gateway's deadline, in all threads."""
         await self.start(save_workers_size=20, gw_save_timeout="2s")

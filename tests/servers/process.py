@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.integration.daemon_process import wait_until
@@ -88,7 +89,9 @@ class PrivateServer:
 
     def kill(self) -> None:
         """End it without a warning (SIGKILL), it and its children."""
-        self._signal(signal.SIGKILL)
+        # It may have ended by itself.
+        with suppress(ProcessLookupError):
+            self._signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait(DEADLINE)
         self._process = None
