@@ -27,6 +27,7 @@ class Options(usage.Options):
         "configuration, and answers 250 when each has said yes and what it stores is stored. "
         "The configuration is go-guerrilla's JSON; without one, a server on 127.0.0.1:2525 takes "
         "mail for this host's name and stores it in guerrilla.sqlite3 in the current directory. "
+        "The processors and their settings are listed by: python -m guerrilla_tw processors. "
         "To stay in the foreground: twistd --nodaemon --pidfile= guerrilla --config config.json"
     )
 

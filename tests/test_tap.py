@@ -63,6 +63,10 @@ class OptionsTests(SynchronousTestCase):
         options.parseOptions(["-c", "some.json"])
         self.assertEqual(options["config"], "some.json")
 
+    def test_help_names_the_list_of_processors(self) -> None:
+        text = " ".join(str(tap.Options()).split())
+        self.assertIn("python -m guerrilla_tw processors", text)
+
     def test_argument_without_an_option_is_refused(self) -> None:
         """Else ``twistd guerrilla some.json`` would serve with the defaults."""
         self.assertRaises(UsageError, tap.Options().parseOptions, ["some.json"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from twisted.plugin import IPlugin, getPlugins
 from twisted.python.reflect import namedAny
@@ -16,7 +17,15 @@ Constructor = Callable[[IBackendService], Decorator]
 
 
 class UnknownProcessor(LookupError):
-    """No processor has this name. Its text names it, and the nearest that exists."""
+    """
+    No processor has this name. The text names it, and the nearest that exists.
+
+    :param name: as in the configuration.
+    :param known: the names that there are.
+    """
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown processor {name!r}" + did_you_mean(name, known))
 
 
 @implementer(IPlugin, IProcessorPlugin)
@@ -42,11 +51,12 @@ class Registry:
     """
     Finds a processor's constructor by name, in any case.
 
-    :param builtin: name in lower case -> dotted name of the constructor.
+    :param builtin: name -> dotted name of the constructor.
     """
 
     def __init__(self, builtin: Mapping[str, str]) -> None:
-        self._builtin = builtin
+        self._builtin = {name.lower(): constructor for name, constructor in builtin.items()}
+        self._spelling = {name.lower(): name for name in builtin}
         self._added: dict[str, Constructor] = {}
 
     def add(self, name: str, constructor: Constructor) -> None:
@@ -57,7 +67,9 @@ class Registry:
         """
         if not name.strip() or "|" in name:
             raise ValueError(f"not a processor's name: {name!r}")
-        self._added[name.strip().lower()] = constructor
+        key = name.strip().lower()
+        self._added[key] = constructor
+        self._spelling[key] = name.strip()
 
     def find(self, name: str) -> Constructor:
         """
@@ -70,9 +82,28 @@ class Registry:
         if key in self._builtin:
             builtin: Constructor = namedAny(self._builtin[key])
             return builtin
-        plugins = {plugin.name.lower(): plugin for plugin in getPlugins(IProcessorPlugin)}
+        plugins = _plugins()
         if key in plugins:
             found: Constructor = plugins[key].load()
             return found
-        known = [*self._added, *self._builtin, *plugins]
-        raise UnknownProcessor(f"unknown processor {name!r}" + did_you_mean(key, known))
+        raise UnknownProcessor(name, [*self._added, *self._builtin, *plugins])
+
+    def loaders(self) -> dict[str, Callable[[], Constructor]]:
+        """
+        Name every processor that there is, without importing one.
+
+        :returns: name as it was given -> a function that imports and returns the constructor, or
+            raises what the processor's own code raises; in alphabetical order.
+        """
+        plugins = _plugins()
+        spelling = {key: plugin.name for key, plugin in plugins.items()} | self._spelling
+        loaders: dict[str, Callable[[], Constructor]] = {
+            **{key: plugin.load for key, plugin in plugins.items()},
+            **{key: partial(namedAny, path) for key, path in self._builtin.items()},
+            **{key: partial(self._added.__getitem__, key) for key in self._added},
+        }
+        return {spelling[key]: loaders[key] for key in sorted(loaders)}
+
+
+def _plugins() -> dict[str, IProcessorPlugin]:
+    return {plugin.name.lower(): plugin for plugin in getPlugins(IProcessorPlugin)}

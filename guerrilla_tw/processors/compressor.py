@@ -36,7 +36,7 @@ class CompressedMessage:
 
 def compressor(svc: IBackendService) -> Decorator:
     """
-    Make the processor (go-guerrilla: ``Compressor``). No settings.
+    Offer later processors the message in less space (go-guerrilla: ``Compressor``).
 
     Sets ``envelope.values["zlib-compressor"]`` to a :class:`CompressedMessage`. A store that finds
     it there keeps the message compressed. Whoever asks first does the work, on his own thread.

@@ -33,7 +33,7 @@ class DebuggerConfig(msgspec.Struct, frozen=True):
 
 
 def debugger(svc: IBackendService) -> Decorator:
-    """Make the processor (go-guerrilla: ``Debugger``)."""
+    """Log what passes, and hold it up if that is wanted (go-guerrilla: ``Debugger``)."""
     config = svc.extract_config(svc.config, DebuggerConfig)
 
     def debug(envelope: Envelope, task: Task) -> None:

@@ -15,7 +15,7 @@ _DIGEST_OCTETS = 16
 
 def hasher(svc: IBackendService) -> Decorator:
     """
-    Make the processor (go-guerrilla: ``Hasher``). No settings.
+    Make a hash for each recipient, a name for its copy (go-guerrilla: ``Hasher``).
 
     Sets ``envelope.hashes``: for each recipient BLAKE2s-128, in hex, of the queue id, the
     sender, the subject and the recipient. The queue id makes them unique, and the same again

@@ -34,7 +34,7 @@ class HeaderConfig(msgspec.Struct, frozen=True):
 
 def header(svc: IBackendService) -> Decorator:
     """
-    Make the processor (go-guerrilla: ``Header``).
+    Make the trace that a message gets on delivery (go-guerrilla: ``Header``).
 
     Sets ``envelope.delivery_header``: Delivered-To, for the first recipient, and Received
     (RFC 5321 section 4.4). Stores write it before the message. It names the first hash, so the

@@ -10,7 +10,7 @@ from guerrilla_tw.mail.envelope import Envelope
 
 def headers_parser(svc: IBackendService) -> Decorator:
     """
-    Make the processor (go-guerrilla: ``HeadersParser``). No settings.
+    Find the header fields and the subject (go-guerrilla: ``HeadersParser``).
 
     Sets ``envelope.header`` and ``envelope.subject``.
     """

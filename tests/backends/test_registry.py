@@ -113,6 +113,16 @@ class RegistryTests(SynchronousTestCase):
         self.assertIs(self.registry.find("Plugged"), from_plugin)
         self.assertRaises(AttributeError, self.registry.find, "Broken")
 
+    def test_all_there_are(self) -> None:
+        self.install_plugins(PLUGIN_FILE)
+        self.registry.add("MyFoo", added)
+        self.registry.add("Own", added)
+        loaders = self.registry.loaders()
+        self.assertEqual([*loaders], ["Broken", "MyFoo", "Own", "Plugged", "shadowed"])
+        self.assertRaises(AttributeError, loaders.pop("Broken"))
+        found = [load() for load in loaders.values()]
+        self.assertEqual(found, [added, added, from_plugin, built_in])
+
     def test_registries_share_nothing(self) -> None:
         self.registry.add("MyFoo", added)
         self.assertRaises(UnknownProcessor, Registry({}).find, "MyFoo")
