@@ -143,6 +143,13 @@ class IBackendService(Interface):
         :param attribute: see :meth:`declare_set`.
         """
 
+    def is_named_in(setting: str) -> bool:
+        """
+        Ask whether a chain has this processor, perhaps beside the one that it was made for.
+
+        :param setting: ``save_process`` or ``validate_process``.
+        """
+
     def warn(advice: str) -> None:
         """
         Have something said at the start and by ``--check``, that is odd and yet no error.

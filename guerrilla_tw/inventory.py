@@ -153,6 +153,9 @@ class _Recorder:
     def is_set_before(self, attribute: str) -> bool:
         return True
 
+    def is_named_in(self, setting: str) -> bool:
+        return True
+
     def defer_to_worker(self, function: object, *args: object) -> Deferred[Any]:
         return Deferred()
 

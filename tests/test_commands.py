@@ -108,7 +108,7 @@ class HelpTests(CommandTestCase):
 class ProcessorsTests(CommandTestCase):
     def test_every_built_in_is_listed(self) -> None:
         headings = [
-            name.lower()
+            name
             for line in self.run_command("processors").splitlines()
             if line and not line.startswith(" ")
             for name in line.split(", ")

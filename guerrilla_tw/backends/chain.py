@@ -162,8 +162,9 @@ def _blaming(name: str, setting: str) -> Iterator[None]:
     """Make whatever a processor's own code raises one line that names the processor."""
     try:
         yield
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        # Without a setting of its own it is about the place in the chain.
+        raise error if error.path else ConfigError(f"{name} {error.cause}", setting) from None
     except UnknownProcessor as error:
         raise ConfigError(str(error), setting) from None
     except Exception as error:

@@ -78,6 +78,11 @@ class BackendService:
         """See :meth:`.IBackendService.is_set_before`."""
         return attribute in self._set_before
 
+    def is_named_in(self, setting: str) -> bool:
+        """See :meth:`.IBackendService.is_named_in`."""
+        names = str(self.config.get(setting, "")).lower().split("|")
+        return self.name.lower() in map(str.strip, names)
+
     def warn(self, advice: str) -> None:
         """See :meth:`.IBackendService.warn`."""
         self.warnings.append(advice)

@@ -10,32 +10,16 @@ from guerrilla_tw.processors.compressor import compressor
 from guerrilla_tw.processors.hasher import hasher
 from guerrilla_tw.processors.header import header
 from guerrilla_tw.processors.headers_parser import headers_parser
-from guerrilla_tw.processors.redis import redis_if_available
-from guerrilla_tw.processors.sql_settings import MySqlConfig
-from guerrilla_tw.processors.sql_store import SqlStore
+from guerrilla_tw.processors.redis.processor import redis_if_available
+from guerrilla_tw.processors.sql.settings import MySqlConfig
+from guerrilla_tw.processors.sql.store import SqlStore
 
 # Rows of a batch of go-guerrilla's.
 _BATCH_SIZE = 50
 
 
 class GuerrillaDbRedisConfig(MySqlConfig, frozen=True, kw_only=True):
-    """
-    Settings beside those of Redis and of Header: those of MySql, with other defaults.
-
-    :param mysql_host: ``host:port`` of the server, or the path of its UNIX socket.
-    :param mysql_db: the database's name.
-    :param mysql_user: the user to be there.
-    :param mysql_pass: his password.
-    :param mail_table: the table's name; a schema may stand before it, with a dot.
-    :param primary_mail_host: stands in for a missing Message-ID's host.
-    :param sql_insert: SQL up to and with VALUES, to write another table.
-    :param sql_values: the values of a row in parentheses, with fourteen ``?``.
-    :param sql_max_open_conns: connections at most; 0 for as many as there are workers.
-    :param sql_max_idle_conns: connections that are kept while nobody uses them; 0 for all.
-    :param sql_max_conn_lifetime: after which a connection is replaced; by default never.
-    :param sql_batch_size: messages that are written together, at most; 1 for each alone.
-    :param sql_batch_wait: how long a message waits for others to be written with.
-    """
+    """Settings beside those of Redis and of Header: those of MySql, with other defaults."""
 
     sql_batch_size: int = _BATCH_SIZE
 

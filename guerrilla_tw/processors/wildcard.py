@@ -99,13 +99,9 @@ def wildcard(svc: IBackendService) -> Decorator:
 
     if config.wildcard_file:
         svc.add_initializer(initialize_with(read))
-    if svc.name.lower() not in _names(svc.config.get("validate_process", "")):
+    if not svc.is_named_in("validate_process"):
         svc.warn("has no effect, since validate_process does not name it")
     return process_with(svc, check, nonblocking=True)
-
-
-def _names(expression: object) -> list[str]:
-    return [name.strip().lower() for name in str(expression).split("|")]
 
 
 def _read_file(path: str, recipients: Recipients) -> None:

@@ -13,8 +13,8 @@ from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.backends.service import BackendService
-from guerrilla_tw.processors.sql_settings import SqlConfig
-from guerrilla_tw.processors.sql_store import SqlStore
+from guerrilla_tw.processors.sql.settings import SqlConfig
+from guerrilla_tw.processors.sql.store import SqlStore
 from tests.integration.programs import DEADLINE
 from tests.processors.support import InlinePool
 

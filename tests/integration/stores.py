@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from guerrilla_tw.processors.schema import create_tables
+from guerrilla_tw.processors.sql.schema import create_tables
 from tests.integration.daemon_process import ROOT
 from tests.integration.store_under_test import (
     Fault,

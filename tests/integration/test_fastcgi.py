@@ -26,7 +26,7 @@ from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors import BUILTIN
-from guerrilla_tw.processors.fastcgi_records import encode_request
+from guerrilla_tw.processors.fastcgi.records import encode_request
 from tests.integration.client import MESSAGE, Client
 from tests.integration.daemon_process import ROOT, DaemonTestCase, wait_until
 from tests.integration.programs import DEADLINE

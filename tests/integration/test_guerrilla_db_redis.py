@@ -8,7 +8,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from guerrilla_tw.processors.schema import create_tables
+from guerrilla_tw.processors.sql.schema import create_tables
 from tests.integration.client import Client, queue_id
 from tests.integration.daemon_process import DaemonTestCase, Process, wait_until
 from tests.integration.test_delivery import DELIVERY_HEADER

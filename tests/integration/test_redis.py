@@ -21,8 +21,9 @@ from guerrilla_tw.backends.gateway import Gateway, InitializationError
 from guerrilla_tw.backends.registry import Registry
 from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.processors import BUILTIN, redis_pool
-from guerrilla_tw.processors.redis import redis_if_available
+from guerrilla_tw.processors import BUILTIN
+from guerrilla_tw.processors.redis import pool
+from guerrilla_tw.processors.redis.processor import redis_if_available
 from tests.integration.daemon_process import free_port, wait_until
 from tests.integration.programs import DEADLINE
 from tests.processors.support import make_envelope
@@ -54,7 +55,7 @@ class RedisTestCase(TestCase):
 
     def hurry(self) -> None:
         """Let messages wait less for a Redis that is away."""
-        self.patch(redis_pool, "PATIENCE", 0.2)
+        self.patch(pool, "PATIENCE", 0.2)
 
     @inlineCallbacks
     def start(self, **settings: object) -> Generator[Deferred[Any], Any, Gateway]:

@@ -20,12 +20,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.processors import sql_writer
-from guerrilla_tw.processors.redis import IN_REDIS
-from guerrilla_tw.processors.schema import create_tables, table_ddl
-from guerrilla_tw.processors.sql_settings import MySqlConfig
-from guerrilla_tw.processors.sql_store import StoreError
-from guerrilla_tw.processors.sql_writer import _SESSIONS
+from guerrilla_tw.processors.redis.processor import IN_REDIS
+from guerrilla_tw.processors.sql import writer
+from guerrilla_tw.processors.sql.schema import create_tables, table_ddl
+from guerrilla_tw.processors.sql.settings import MySqlConfig
+from guerrilla_tw.processors.sql.store import StoreError
+from guerrilla_tw.processors.sql.writer import _SESSIONS
 from tests.integration.daemon_process import ROOT, wait_until
 from tests.integration.programs import DEADLINE
 from tests.integration.sql_support import CuttingProxy, OpenStore
@@ -424,7 +424,7 @@ class ServerTests:
         settings = {**self.dsn(port=proxy.port), "mail_table": "new_mail"}
         store = OpenStore(self, settings, timeout=3)
         end = {kind: ("SELECT no_such_name", *rest) for kind, (_, *rest) in _SESSIONS.items()}
-        self.patch(sql_writer, "_SESSIONS", end)
+        self.patch(writer, "_SESSIONS", end)
         proxy.arm(b"COMMIT", hold=True)
         envelope = hashed()
         started = time.monotonic()

@@ -19,9 +19,9 @@ from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors import BUILTIN, guerrilla_db_redis
 from guerrilla_tw.processors.compressor import COMPRESSED
 from guerrilla_tw.processors.guerrilla_db_redis import GuerrillaDbRedisConfig
-from guerrilla_tw.processors.redis import IN_REDIS
-from guerrilla_tw.processors.sql_settings import TableConfig
-from guerrilla_tw.processors.sql_store import StoreError
+from guerrilla_tw.processors.redis.processor import IN_REDIS
+from guerrilla_tw.processors.sql.settings import TableConfig
+from guerrilla_tw.processors.sql.store import StoreError
 from tests.integration.daemon_process import free_port
 from tests.processors.support import Chain, make_envelope
 

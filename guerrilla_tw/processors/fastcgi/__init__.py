@@ -1,0 +1,1 @@
+"""FastCGI: messages handed to scripts."""

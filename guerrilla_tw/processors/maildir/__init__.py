@@ -1,0 +1,1 @@
+"""MailDir: messages in Maildirs."""

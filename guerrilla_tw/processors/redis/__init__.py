@@ -1,0 +1,1 @@
+"""Redis: messages in Redis, for a while."""

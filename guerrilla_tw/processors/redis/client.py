@@ -1,0 +1,112 @@
+"""
+Redis as a store has it: opened, written to, closed.
+
+Import it where a reactor is installed already: txredisapi installs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, inlineCallbacks
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from txredisapi import ConnectionError, RedisError  # type: ignore[import-untyped]
+
+from guerrilla_tw.processors.redis.endpoint import RedisEndpoint
+from guerrilla_tw.processors.redis.pool import RedisPool, cause_of, check_reply
+from guerrilla_tw.processors.redis.settings import RedisTarget, RedisUnavailable, TooLargeForRedis
+
+InlineCallbacks = Generator[Deferred[Any], Any, None]
+
+# Seconds to make a connection, and again for the first answers on it.
+_CONNECT_TIMEOUT = 5.0
+# Redis says this of more octets than its proto-max-bulk-len, by default 512 MiB.
+_TOO_LARGE = "invalid bulk length"
+
+
+class _ConnectionLost(RedisUnavailable):
+    """The connection was lost before Redis answered."""
+
+
+class RedisClient:
+    """
+    Connections to Redis.
+
+    :param target: where it is.
+    :param size: how many are kept; each has one message at a time.
+    :param deadline: seconds for the start.
+    :param reactor: for the connections and their timeouts.
+    :param log: is told when Redis is lost and when it is back.
+    """
+
+    def __init__(
+        self, target: RedisTarget, size: int, deadline: float, reactor: Any, log: Logger
+    ) -> None:
+        self._target = target
+        self._deadline = deadline
+        self._reactor = reactor
+        self._pool = RedisPool(target, size, min(deadline, _CONNECT_TIMEOUT), reactor, log)
+
+    @inlineCallbacks
+    def open(self) -> InlineCallbacks:
+        """
+        Connect.
+
+        :raises RedisUnavailable: the first try failed; there is no other one.
+        """
+        opened = self._pool.opened
+        assert opened is not None
+        self._pool.startConnecting(RedisEndpoint(self._target, self._pool))
+        try:
+            yield opened.addTimeout(self._deadline, self._reactor)
+        except BaseException as error:
+            # Not while the connection is still in the middle of failing.
+            yield deferLater(self._reactor, 0)
+            yield self.close()
+            if isinstance(error, (RedisUnavailable, TimeoutError)):
+                raise RedisUnavailable(f"{self._target}: {cause_of(error)}") from None
+            raise
+
+    def close(self) -> Deferred[None]:
+        """Break off all connections, without a wait for a Redis that hangs."""
+        for connection in [*self._pool.open_connections]:
+            connection.end("shutdown")
+        closed: Deferred[None] = self._pool.disconnect()
+        return closed
+
+    @inlineCallbacks
+    def setex(self, key: str, seconds: int, data: bytes) -> InlineCallbacks:
+        """
+        Write a key. To give up is to cancel.
+
+        :param seconds: until Redis forgets it.
+        :raises RedisUnavailable: it was not written, as far as is known.
+        :raises TooLargeForRedis: it never will be.
+        """
+        try:
+            yield self._try_setex(key, seconds, data)
+        except _ConnectionLost:
+            # Perhaps before Redis saw the message; and to write a key twice does no harm.
+            yield self._try_setex(key, seconds, data)
+
+    @inlineCallbacks
+    def _try_setex(self, key: str, seconds: int, data: bytes) -> InlineCallbacks:
+        connection = yield self._pool.borrow()
+        try:
+            check_reply((yield connection.setex(key, seconds, data)))
+        except CancelledError:
+            self._pool.retire(connection, "no answer")
+            raise
+        except ConnectionError as error:
+            self._pool.retire(connection, cause_of(error))
+            raise _ConnectionLost(cause_of(error)) from None
+        except (RedisError, RedisUnavailable) as error:
+            cause = cause_of(error)
+            if _TOO_LARGE in cause:
+                # Redis closes the connection.
+                raise TooLargeForRedis(cause) from None
+            self._pool.retire(connection, cause)
+            raise RedisUnavailable(cause) from None
+        self._pool.give_back(connection)

@@ -1,0 +1,219 @@
+"""
+Connections to Redis: kept open, tried before they are used, and made anew when they are lost.
+
+Import it where a reactor is installed already: txredisapi installs one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, inlineCallbacks
+from twisted.internet.error import ConnectError
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txredisapi import RedisError, RedisFactory, RedisProtocol  # type: ignore[import-untyped]
+
+from guerrilla_tw.processors.redis.settings import RedisTarget, RedisUnavailable
+
+InlineCallbacks = Generator[Deferred[Any], Any, None]
+
+# Seconds after the last connection was lost in which messages wait for a new one, so that a quick
+# restart of Redis refuses none; later ones are refused at once, and hold no worker up.
+PATIENCE = 2.0
+# A key that is written to see whether keys can be, for a millisecond.
+_TRIAL = ("PSETEX", "guerrilla_tw", 1, "")
+# Redis repeats a command that it does not know, and what follows may be a password or the message.
+_REPEATED = re.compile(r",? with args beginning with.*", re.DOTALL)
+
+
+class RedisConnection(RedisProtocol):  # type: ignore[misc]
+    """One connection. It is in the pool from the moment that a trial write has worked."""
+
+    factory: RedisPool
+
+    def connectionMade(self) -> None:
+        self._why_ended = ""
+        self.factory.open_connections.add(self)
+        introduced = self._introduce().addTimeout(self.factory.timeout, self.factory.reactor)
+        introduced.addCallbacks(self._accepted, self._refused)
+
+    @inlineCallbacks
+    def _introduce(self) -> InlineCallbacks:
+        # Not left to txredisapi, which gives up for good when a password is wrong.
+        for command in self.factory.introduction:
+            check_reply((yield self.execute_command(*command)))
+
+    def _accepted(self, _: None) -> None:
+        self.factory.end_turn(failed=False)
+        super().connectionMade()
+
+    def _refused(self, failure: Failure) -> None:
+        self.factory.end_turn(failed=True)
+        self.end(cause_of(failure.value))
+
+    def end(self, cause: str) -> None:
+        """Break it off; the pool makes another."""
+        if self.connected:
+            self._why_ended = cause
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.factory.open_connections.discard(self)
+        self.factory.note(self._why_ended or cause_of(reason.value))
+        super().connectionLost(reason)
+
+
+class RedisPool(RedisFactory):  # type: ignore[misc]
+    """
+    A number of connections. While there is none, it is tried for one every second, for ever.
+
+    :param target: where Redis is.
+    :param size: how many connections.
+    :param timeout: seconds to make one, and again for the first answers on it.
+    :param reactor: for our timeouts; those of txredisapi are on the global one.
+    :param log: is told when Redis is lost and when it is back.
+
+    .. attribute:: introduction
+
+        The commands that each connection begins with.
+
+    .. attribute:: opened
+
+        Fires when there is a connection, or fails with why the first try gave none; None after.
+    """
+
+    protocol = RedisConnection
+    initialDelay = 0.1
+    maxDelay = 1.0
+
+    def __init__(
+        self, target: RedisTarget, size: int, timeout: float, reactor: Any, log: Logger
+    ) -> None:
+        super().__init__(None, None, size, isLazy=True, charset=None)
+        self.timeout = timeout
+        self.reactor = reactor
+        self.introduction = _introduction(target)
+        self.open_connections: set[RedisConnection] = set()
+        self.opened: Deferred[None] | None = Deferred()
+        self._target = str(target)
+        self._log = log
+        self._trouble = "not connected yet"
+        self._empty_since = reactor.seconds()
+        self._turn = DeferredLock()
+        self._failures = 0
+
+    @inlineCallbacks
+    def take_turn(self) -> InlineCallbacks:
+        """Wait until a connection may be tried: one at a time, and slower where others failed."""
+        yield self._turn.acquire()
+        if self._failures:
+            try:
+                yield deferLater(self.reactor, self.retryDelay(self._failures))
+            except BaseException:  # Cancelled.
+                self._turn.release()
+                raise
+
+    def end_turn(self, failed: bool) -> None:
+        """Let the next try begin."""
+        self._failures = self._failures + 1 if failed else 0
+        self._turn.release()
+
+    def note(self, trouble: str) -> None:
+        """Remember why a connection ended or was not made."""
+        self._trouble = trouble
+        opened, self.opened = self.opened, None
+        if opened is not None:
+            opened.errback(RedisUnavailable(trouble))
+
+    def addConnection(self, connection: RedisConnection) -> None:
+        was_empty = not self.size
+        super().addConnection(connection)
+        if not (was_empty and self.size):
+            return
+        opened, self.opened = self.opened, None
+        if opened is not None:
+            opened.callback(None)
+        else:
+            self._log.info("{target}: connected again", target=self._target)
+
+    def delConnection(self, connection: RedisConnection) -> None:
+        if connection not in self.pool:
+            # It was retired before it ended.
+            return
+        if connection in self.connectionQueue.pending:
+            self.connectionQueue.remove(connection)
+        super().delConnection(connection)
+        if not self.size and not self.disconnectCalled:
+            self._empty_since = self.reactor.seconds()
+            self._log.warn(
+                "{target}: connection lost: {cause}", target=self._target, cause=self._trouble
+            )
+
+    @inlineCallbacks
+    def borrow(self) -> Generator[Deferred[Any], Any, RedisConnection]:
+        """
+        Take a connection, for one message. If there is none for long, that is said at once.
+
+        :raises RedisUnavailable: there is none.
+        """
+        waiting: Deferred[RedisConnection] = self.getConnection()
+        if not self.size:
+            waited = self.reactor.seconds() - self._empty_since
+            waiting.addTimeout(max(0.0, PATIENCE - waited), self.reactor)
+        try:
+            connection: RedisConnection = yield waiting
+        except (TimeoutError, RedisError):
+            raise RedisUnavailable(f"no connection: {self._trouble}") from None
+        return connection
+
+    def give_back(self, connection: RedisConnection) -> None:
+        """End what :meth:`borrow` began."""
+        if connection.connected:
+            self.connectionQueue.put(connection)
+
+    def retire(self, connection: RedisConnection, cause: str) -> None:
+        """
+        End what :meth:`borrow` began, with a failure.
+
+        The connections that are idle are no better than this one: they lead to a Redis that has
+        ended, hangs, is no master any more, or wants another password. New ones have a trial first.
+        """
+        self.note(cause)
+        for doubtful in (connection, *self.connectionQueue.pending):
+            doubtful.end(cause)
+            self.delConnection(doubtful)
+
+
+def check_reply(reply: object) -> None:
+    """
+    :param reply: to a command that Redis says OK to.
+    :raises RedisUnavailable: it is something else.
+    """
+    # Octets with hiredis, which txredisapi uses if it is there.
+    if (reply.decode("latin-1") if isinstance(reply, bytes) else reply) != "OK":
+        raise RedisUnavailable("what answers is not Redis")
+
+
+def cause_of(error: BaseException | None) -> str:
+    """:returns: one line that says what is wrong."""
+    if isinstance(error, ConnectError) and error.osError:
+        return os.strerror(error.osError).lower()
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    text = _REPEATED.sub("", str(error)).removeprefix("ERR ")
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _introduction(target: RedisTarget) -> list[tuple[object, ...]]:
+    commands: list[tuple[object, ...]] = []
+    if target.password:
+        login = (target.user, target.password) if target.user else (target.password,)
+        commands.append(("AUTH", *login))
+    if target.db:
+        commands.append(("SELECT", target.db))
+    return [*commands, _TRIAL]

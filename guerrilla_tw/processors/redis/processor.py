@@ -1,0 +1,183 @@
+"""Redis: keeps messages in Redis for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks
+from zope.interface import implementer
+
+from guerrilla_tw.backends.registry import Decorator
+from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE, Result
+from guerrilla_tw.config import ConfigError
+from guerrilla_tw.interfaces import (
+    IBackendService,
+    IInitializer,
+    IProcessor,
+    IResult,
+    IShutdowner,
+    Task,
+)
+from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.processors.compressor import COMPRESSED, CompressedMessage
+from guerrilla_tw.processors.redis.settings import RedisConfig, RedisUnavailable, TooLargeForRedis
+
+if TYPE_CHECKING:
+    from guerrilla_tw.processors.redis.client import RedisClient
+
+#: Where in ``envelope.values`` the key is, once the message is in Redis under it.
+IN_REDIS = "redis"
+# Octets of a message that are put together, and compressed, on the reactor's thread: half a
+# millisecond. A hand-over to a thread costs about as much.
+_SMALL = 2**16
+
+
+@implementer(IInitializer, IShutdowner)
+class RedisStore:
+    """
+    Redis, and how a message gets there.
+
+    :param config: settings.
+    :param svc: of the processor.
+    :param required: whether the chain ends where Redis does not take a message.
+    """
+
+    def __init__(self, config: RedisConfig, svc: IBackendService, required: bool) -> None:
+        self._config = config
+        self._svc = svc
+        self._required = required
+        self._target = config.target()
+        # Below the gateway's own deadline, so that the client and the log get this reason; and
+        # with time left for another store, if one comes after it.
+        self._deadline = svc.timeout * (0.8 if required else 0.4)
+        self._client: RedisClient | None = None
+
+    def initialize(self, config: Mapping[str, object]) -> Deferred[None]:
+        """
+        Connect, and try whether Redis can be written.
+
+        :raises RedisUnavailable: it cannot.
+        """
+        # Here and not above: txredisapi installs a reactor when it is imported.
+        from guerrilla_tw.processors.redis.client import RedisClient
+
+        self._client = RedisClient(
+            self._target,
+            self._config.redis_pool_size or self._svc.workers,
+            self._deadline,
+            self._svc.reactor,
+            self._svc.log,
+        )
+        return self._client.open()
+
+    def shutdown(self) -> Deferred[None]:
+        """Close all connections."""
+        assert self._client is not None
+        return self._client.close()
+
+    @inlineCallbacks
+    def save(self, envelope: Envelope) -> Generator[Deferred[Any], Any, Result | None]:
+        """
+        Store a message, once for all its recipients.
+
+        :returns: None to go on with the chain.
+        """
+        key = envelope.hashes[0]
+        try:
+            yield self._write(key, envelope).addTimeout(self._deadline, self._svc.reactor)
+        except TooLargeForRedis as error:
+            return self._refuse(envelope, f"too large: {error}", TOO_LARGE_FOR_STORE)
+        except RedisUnavailable as error:
+            return self._refuse(envelope, str(error), STORE_UNAVAILABLE)
+        except TimeoutError:
+            cause = f"not done within {self._deadline:g} seconds"
+            return self._refuse(envelope, cause, STORE_UNAVAILABLE)
+        envelope.values[IN_REDIS] = key
+        envelope.stored_as = key
+        self._svc.log.debug(
+            "{queued_id}: stored as {stored_as}", queued_id=envelope.queued_id, stored_as=key
+        )
+        return None
+
+    @inlineCallbacks
+    def _write(self, key: str, envelope: Envelope) -> Generator[Deferred[Any], Any, None]:
+        assert self._client is not None
+        if envelope.size <= _SMALL:
+            data = _stored_data(envelope)
+        else:
+            data = yield self._svc.defer_to_worker(_stored_data, envelope)
+        yield self._client.setex(key, self._config.redis_expire_seconds, data)
+
+    def _refuse(self, envelope: Envelope, cause: str, result: Result) -> Result | None:
+        say = self._svc.log.error if self._required else self._svc.log.warn
+        say(
+            "{queued_id}: not stored in {target}: {cause}",
+            queued_id=envelope.queued_id,
+            target=str(self._target),
+            cause=cause,
+        )
+        return result if self._required else None
+
+
+@implementer(IProcessor)
+class SaveToRedis:
+    """
+    The store as a link of a chain: it is on the reactor's thread, so it is no step.
+
+    :param store: Redis.
+    :param following: the next link.
+    """
+
+    def __init__(self, store: RedisStore, following: IProcessor) -> None:
+        self._store = store
+        self._following = following
+
+    def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
+        """See :meth:`.IProcessor.process`."""
+        if task is not Task.SAVE_MAIL:
+            return self._following.process(envelope, task)
+        return self._store.save(envelope).addCallback(self._go_on, envelope, task)
+
+    def _go_on(
+        self, result: Result | None, envelope: Envelope, task: Task
+    ) -> IResult | Deferred[IResult]:
+        return self._following.process(envelope, task) if result is None else result
+
+
+def redis(svc: IBackendService) -> Decorator:
+    """
+    Keep messages in Redis for a while (go-guerrilla: ``Redis``).
+
+    Stores the delivery header and the message, as the Compressor made them if there is one before
+    it, under the first hash of the Hasher, which becomes the id in the reply. Sets
+    ``envelope.values["redis"]`` to that key.
+    """
+    svc.declare_store()
+    return _make(svc, required=True)
+
+
+def redis_if_available(svc: IBackendService) -> Decorator:
+    """
+    Keep messages as :func:`redis` does, in a chain with another store after it.
+
+    Where Redis does not take a message, that is logged, and the chain goes on without
+    ``envelope.values["redis"]``. At the start Redis must be there.
+    """
+    return _make(svc, required=False)
+
+
+def _make(svc: IBackendService, required: bool) -> Decorator:
+    store = RedisStore(svc.extract_config(svc.config, RedisConfig), svc, required)
+    if not svc.is_set_before("hashes"):
+        raise ConfigError("needs the hashes: put Hasher before it")
+    svc.add_initializer(store)
+    svc.add_shutdowner(store)
+    return lambda following: SaveToRedis(store, following)
+
+
+def _stored_data(envelope: Envelope) -> bytes:
+    offered = envelope.values.get(COMPRESSED)
+    if isinstance(offered, CompressedMessage):
+        return offered.data(envelope)
+    return envelope.delivered_data

@@ -1,0 +1,1 @@
+"""Sql and MySql: messages in a table, a row for each recipient."""

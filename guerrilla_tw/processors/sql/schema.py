@@ -1,0 +1,80 @@
+"""The tables that a configuration needs, made or shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import inspect
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from guerrilla_tw.config import ConfigError, convert_settings
+from guerrilla_tw.processors.sql.database import PoolSize, open_database, patience
+from guerrilla_tw.processors.sql.errors import cause
+from guerrilla_tw.processors.sql.mail_table import mail_table
+from guerrilla_tw.processors.sql.settings import MySqlConfig, SqlConfig, TableConfig
+from guerrilla_tw.processors.sql.store import StoreError
+
+# Seconds for the whole of it; nobody waits but who gave the command.
+_TIMEOUT: Final = 60.0
+# Processor's name in lower case -> its settings.
+_STORES: Final[Mapping[str, type[TableConfig]]] = {
+    "sql": SqlConfig,
+    "mysql": MySqlConfig,
+    "guerrilladbredis": MySqlConfig,
+    "guerrillaredisdb": MySqlConfig,
+}
+
+
+def create_tables(backend_config: Mapping[str, object]) -> list[str]:
+    """
+    Make the tables that the processors of ``save_process`` store in, where there are none.
+
+    :returns: a line for each table, for people.
+    :raises ConfigError: no processor stores in a table, or its settings are wrong.
+    :raises StoreError: a table cannot be made.
+    """
+    return [_create(config) for config in _configs(backend_config)]
+
+
+def table_ddl(backend_config: Mapping[str, object]) -> list[str]:
+    """
+    Show the statements that make these tables, in the SQL of their databases.
+
+    :raises ConfigError: as :func:`create_tables`.
+    """
+    statements = []
+    for config in _configs(backend_config):
+        dialect: Any = config.source().url.get_dialect()()
+        table = mail_table(config.mail_table)
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        elements: list[Any] = [CreateTable(table), *map(CreateIndex, indexes)]
+        statements += [str(element.compile(dialect=dialect)).strip() for element in elements]
+    return statements
+
+
+def _configs(backend_config: Mapping[str, object]) -> list[TableConfig]:
+    names = str(backend_config.get("save_process", "")).lower().split("|")
+    types = dict.fromkeys(_STORES[name.strip()] for name in names if name.strip() in _STORES)
+    if not types:
+        raise ConfigError("names no processor that stores in SQL", "backend_config.save_process")
+    return [convert_settings(backend_config, kind) for kind in types]
+
+
+def _create(config: TableConfig) -> str:
+    source = config.source()
+    table = mail_table(config.mail_table)
+    where = f"table {config.mail_table} in {source.where}"
+    engine = None
+    try:
+        engine = open_database(source, patience(_TIMEOUT, source), PoolSize(), workers=1)
+        if inspect(engine).has_table(table.name, table.schema):
+            return f"{where} is there already"
+        table.metadata.create_all(engine)
+    except (SQLAlchemyError, OSError) as error:
+        raise StoreError(f"cannot make {where}: {cause(error)}") from error
+    finally:
+        if engine is not None:
+            engine.dispose()
+    return f"{where} is made"
