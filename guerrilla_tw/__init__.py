@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guerrilla_tw.backends.batching import process_batches_with as process_batches_with
     from guerrilla_tw.backends.chain import initialize_with as initialize_with
     from guerrilla_tw.backends.chain import process_with as process_with
     from guerrilla_tw.backends.chain import shutdown_with as shutdown_with
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "guerrilla_tw.backends.batching": ("process_batches_with",),
     "guerrilla_tw.backends.chain": ("initialize_with", "process_with", "shutdown_with"),
     "guerrilla_tw.backends.registry": ("Decorator", "ProcessorPlugin"),
     "guerrilla_tw.backends.results": (
