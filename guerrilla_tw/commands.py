@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ class CreateTable(Command):
     synopsis = "--config FILE [options]"
     longdesc = (
         "Makes the table that the configuration's SQL processor stores in, if it is not there. The "
-        "database must be there, and the user of sql_dsn or mysql_user must be allowed to."
+        "database must be there, and its user needs the rights to CREATE, and with MySQL to INDEX."
     )
     optParameters: ClassVar = [["config", "c", None, "The daemon's configuration file (JSON)."]]
     optFlags: ClassVar = [["print", None, "Only show the SQL. No database is opened."]]
@@ -156,8 +157,13 @@ def main(arguments: Sequence[str]) -> int:
         help_of = f" {options.subCommand}" if options.subCommand else ""
         print(f"{error}\nTry: {_PROGRAM}{help_of} --help", file=sys.stderr)
         return _USAGE
+        sys.stdout.flush()
     except CommandError as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read it has read enough. Python would complain once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 

@@ -101,7 +101,7 @@ class IBackendService(Interface):
     log: Logger = Attribute("A logger in the processor's own namespace.")
     timeout: float = Attribute(
         "Seconds after which the client of this chain is told to try again "
-        "(gw_save_timeout or gw_val_rcpt_timeout). A store's own deadline stays below it."
+        "(gw_save_timeout or gw_val_rcpt_timeout). For one message, see :meth:`time_for`."
     )
 
     def add_initializer(initializer: IInitializer) -> None:
@@ -121,6 +121,17 @@ class IBackendService(Interface):
 
     def defer_to_worker(function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run ``function(*args)`` in the chain's own thread pool."""
+
+    def time_for(envelope: Envelope) -> float:
+        """
+        Say how long a store may take for a message.
+
+        What is stored later is stored although the client was told to try again, and so twice. May
+        be called in any thread.
+
+        :returns: seconds: four fifths of what is left of :attr:`timeout` for this message, which
+            may have waited; 0 if nothing is.
+        """
 
     def declare_store() -> None:
         """

@@ -19,6 +19,7 @@ from zope.interface import implementer
 from guerrilla_tw.backends.registry import Constructor, Registry, UnknownProcessor
 from guerrilla_tw.config import Duration
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IShutdowner
+from guerrilla_tw.mail.envelope import Envelope
 
 T = TypeVar("T")
 
@@ -150,6 +151,9 @@ class _Recorder:
         example: T = _example(config_type)
         return example
 
+    def time_for(self, envelope: Envelope) -> float:
+        return self.timeout
+
     def is_set_before(self, attribute: str) -> bool:
         return True
 
@@ -171,8 +175,8 @@ class _Recorder:
 
 
 def _example(kind: type[Any]) -> Any:
-    """Make settings with what is not set at its default, and what must be set empty."""
-    needed = {field.name: "" for field in msgspec.structs.fields(kind) if field.required}
+    """Make settings with what is not set at its default, and what must be set to something."""
+    needed = {field.name: "example" for field in msgspec.structs.fields(kind) if field.required}
 
     def fill(settings: object) -> None:
         # What stands for "not set" becomes the default before something is refused.

@@ -161,7 +161,7 @@ class SpellingTests(SynchronousTestCase):
         for chain in ("", " "):
             error = self.assertRaises(ConfigError, check, chain)
             self.assertEqual(error.path, "backend_config.save_process")
-        self.assertEqual(check("HeadersParser|Sql", " "), [])
+        self.assertEqual(check("HeadersParser|Hasher|Sql", " "), [])
 
 
 class WarningTests(SynchronousTestCase):
@@ -187,8 +187,12 @@ class WarningTests(SynchronousTestCase):
         self.assert_warns("NO PROCESSOR STORES MAIL", "Debugger", "FastCGI")
 
     def test_sql_before_headers_parser(self) -> None:
-        for chain in ("Sql", "Sql|HeadersParser", "Hasher|Header|MySql|HeadersParser"):
+        for chain in ("Hasher|Sql", "Hasher|Sql|HeadersParser", "Hasher|MySql|HeadersParser"):
             self.assert_warns("without HeadersParser before it", chain)
+
+    def test_sql_before_hasher(self) -> None:
+        for chain in ("HeadersParser|Sql", "HeadersParser|Header|MySql|Hasher"):
+            self.assert_warns("without Hasher before it", chain)
 
     def test_sql_before_redis(self) -> None:
         """Both then keep the whole message, so there is nothing to warn of."""
@@ -199,7 +203,7 @@ class WarningTests(SynchronousTestCase):
             self.assertEqual(check(chain), [])
 
     def test_wildcard_in_save_process_only(self) -> None:
-        self.assert_warns("Wildcard: has no effect", "HeadersParser|Wildcard|Sql")
+        self.assert_warns("Wildcard: has no effect", "HeadersParser|Hasher|Wildcard|Sql")
 
     def test_maildir_in_save_process_only(self) -> None:
         self.assert_warns("MailDir: is not in validate_process", "HeadersParser|MailDir")

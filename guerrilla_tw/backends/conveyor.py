@@ -71,6 +71,7 @@ class Conveyor:
         :returns: the result, at once if the chain knew it at once. A Deferred that is cancelled
             takes an envelope that still waits off the conveyor; work that has begun goes on.
         """
+        envelope.answer_by = self._clock.seconds() + self._timeout
         if self._busy >= self._slots:
             if len(self._waiting) >= _CAPACITY:
                 return FULL

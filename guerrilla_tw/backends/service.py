@@ -11,8 +11,12 @@ from zope.interface import implementer
 from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.config import convert_settings, setting_names
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IShutdowner
+from guerrilla_tw.mail.envelope import Envelope
 
 T = TypeVar("T")
+
+# Of the time that is left, so that the answer comes before the client is given up.
+_STORES_SHARE = 0.8
 
 
 @implementer(IBackendService)
@@ -65,6 +69,11 @@ class BackendService:
         """See :meth:`.IBackendService.extract_config`."""
         self.known_settings |= setting_names(config_type)
         return convert_settings(config, config_type)
+
+    def time_for(self, envelope: Envelope) -> float:
+        """See :meth:`.IBackendService.time_for`."""
+        left: float = min(self.timeout, envelope.answer_by - self.reactor.seconds())
+        return max(0.0, left * _STORES_SHARE)
 
     def declare_store(self) -> None:
         """See :meth:`.IBackendService.declare_store`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -66,12 +67,18 @@ class Envelope:
 
         The id that a store keeps the message under, for the reply; empty if none has one.
 
+    .. attribute:: answer_by
+
+        When the client is told to try again, whatever becomes of the message; in seconds of the
+        reactor's clock. Infinity before a backend has it.
+
     .. attribute:: body
 
         The message as received, a :class:`~guerrilla_tw.mail.body.Body`.
     """
 
     __slots__ = (
+        "answer_by",
         "body",
         "delivery_header",
         "esmtp",
@@ -116,6 +123,7 @@ class Envelope:
         self.delivery_header = ""
         self.queued_id = os.urandom(16).hex()
         self.stored_as = ""
+        self.answer_by = math.inf
         self.body = Body() if body is None else body
 
     @property

@@ -258,6 +258,24 @@ class Warnings(GatewayTestCase):
         self.gateway.check({"save_process": "A|B|C", "validate_process": "C"})
         self.assertEqual(seen, [("A", False), ("B", True), ("C", True), ("C", False)])
 
+    def test_time_for_a_message_counts_its_waiting(self) -> None:
+        """Else a store would go on after the client was told to try again."""
+        told: list[float] = []
+
+        def store(svc: IBackendService) -> Decorator:
+            svc.declare_store()
+            return process_with(svc, lambda envelope, task: told.append(svc.time_for(envelope)))
+
+        self.add(Store=store)
+        self.run_with("Store", gw_save_timeout="10s")
+        self.save()
+        self.save()
+        pool = self.pools["save_process"]
+        pool.step()
+        self.reactor.advance(5)
+        pool.step()
+        self.assertEqual(told, [8.0, 4.0])
+
     def test_check_opens_nothing(self) -> None:
         diary: list[str] = []
         self.add(life=Lifecycle(diary).construct)

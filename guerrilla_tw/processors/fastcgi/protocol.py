@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IPullProducer, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from guerrilla_tw.backends.connecting import connect_quietly
 from guerrilla_tw.config.listen import Interface
 from guerrilla_tw.processors.fastcgi.records import (
     END_OF_STDIN,
@@ -174,7 +175,7 @@ class Server:
         :raises FastCGIError: nobody is there.
         """
         try:
-            await connectProtocol(self._endpoint, protocol)
+            await connect_quietly(self._endpoint, protocol)
         except (ConnectError, DNSLookupError) as error:
             raise FastCGIError(f"{self._name}: {_cause(error)}") from error
 

@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
-    connectProtocol,
     wrapClientTLS,
 )
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -18,6 +17,7 @@ from twisted.python.failure import Failure
 from txredisapi import RedisProtocol  # type: ignore[import-untyped]
 from zope.interface import implementer
 
+from guerrilla_tw.backends.connecting import connect_quietly
 from guerrilla_tw.config.listen import Interface
 from guerrilla_tw.processors.redis.pool import RedisPool, cause_of
 from guerrilla_tw.processors.redis.settings import RedisTarget, RedisUnavailable, written
@@ -38,6 +38,10 @@ class RedisEndpoint:
     def __init__(self, target: RedisTarget, pool: RedisPool) -> None:
         self._target = target
         self._pool = pool
+
+    def __repr__(self) -> str:
+        # Twisted's log has it, for each try.
+        return str(self._target)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See :meth:`.IStreamClientEndpoint.connect`."""
@@ -83,7 +87,7 @@ class RedisEndpoint:
 
     @inlineCallbacks
     def _ask(self, sentinel: Interface) -> Generator[Deferred[Any], Any, Interface]:
-        protocol = yield connectProtocol(self._endpoint(sentinel), RedisProtocol())
+        protocol = yield connect_quietly(self._endpoint(sentinel), RedisProtocol())
         try:
             found = yield protocol.sentinel_get_master_addr_by_name(self._target.master)
         finally:

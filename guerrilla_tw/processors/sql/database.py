@@ -16,11 +16,8 @@ from guerrilla_tw.config import ConfigError
 from guerrilla_tw.processors.sql.errors import is_lost
 from guerrilla_tw.processors.sql.source import Kind, Source
 
-# Module, what it is called, and our extra that brings it.
-_PACKAGES: Final = {
-    "mysql": ("pymysql", "PyMySQL", "mysql"),
-    "postgresql": ("pg8000", "pg8000", "postgresql"),
-}
+# Module, and the distribution that brings it.
+_PACKAGES: Final = {"mysql": ("pymysql", "PyMySQL"), "postgresql": ("pg8000", "pg8000")}
 # Of svc.timeout. All that is done for a message fits in the first, also when a server hangs, is
 # given up after the second, and hangs again on a fresh connection.
 _WHOLE: Final = 0.8
@@ -98,9 +95,9 @@ def check_driver(kind: Kind, setting: str) -> None:
     :raises ConfigError: what speaks with this kind of database is not installed.
     """
     if kind != "sqlite":
-        module, name, extra = _PACKAGES[kind]
+        module, name = _PACKAGES[kind]
         if find_spec(module) is None:
-            raise ConfigError(f"needs {name}: pip install guerrilla-tw[{extra}]", setting)
+            raise ConfigError(f"needs {name}: pip install {name}", setting)
 
 
 def open_database(source: Source, limits: Patience, size: PoolSize, workers: int) -> Engine:

@@ -38,6 +38,8 @@ _GO_ADDRESS: Final = re.compile(r"(?:([a-z0-9]*)(?:\(([^()]*)\))?)?")
 # What a path of SQLite is not, when nobody said which database it is.
 _NO_PATH: Final = re.compile(r"@.*\(|\b(host|dbname)\s*=")
 
+_NO_URL: Final = "is no URL; special characters in it are written %XX"
+
 
 def read_source(driver: str, dsn: str) -> Source:
     """
@@ -74,7 +76,10 @@ def _read_url(kind: Kind | None, dsn: str, scheme: str, driver: str | None) -> S
         url = make_url(dsn)
     except (ArgumentError, ValueError):
         # Their texts hold parts of the URL, which may be those of the password.
-        raise wrong_dsn("is no URL; special characters in it are written %XX") from None
+        raise wrong_dsn(_NO_URL) from None
+    if "@" in (url.host or ""):
+        # The first one ends the password, and so what stands before the second would be shown.
+        raise wrong_dsn(_NO_URL)
     given = {name: value for name, value in url.query.items() if isinstance(value, str)}
     if named == "sqlite":
         refuse_unknown("sqlite", given)

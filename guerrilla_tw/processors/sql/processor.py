@@ -36,6 +36,10 @@ def _store(svc: IBackendService, config: TableConfig) -> Decorator:
     svc.declare_store()
     if not svc.is_set_before("header"):
         svc.warn("without HeadersParser before it, what comes from the header stays empty")
+    if not svc.is_set_before("hashes"):
+        svc.warn("without Hasher before it, rows have no hash, and the id in a reply is in no row")
+    if config.sql_batch_size > 1 and svc.workers == 1:
+        svc.warn("sql_batch_size has no effect with a single worker (save_workers_size)")
     svc.add_initializer(store)
     svc.add_shutdowner(store)
     if config.sql_batch_size > 1:

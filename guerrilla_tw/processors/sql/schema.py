@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import inspect
+from sqlalchemy import Engine, Table, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from guerrilla_tw.config import ConfigError, convert_settings
-from guerrilla_tw.processors.sql.database import PoolSize, open_database, patience
+from guerrilla_tw.processors.sql.database import PoolSize, check_driver, open_database, patience
 from guerrilla_tw.processors.sql.errors import cause
 from guerrilla_tw.processors.sql.mail_table import mail_table
 from guerrilla_tw.processors.sql.settings import MySqlConfig, SqlConfig, TableConfig
@@ -64,6 +65,7 @@ def _configs(backend_config: Mapping[str, object]) -> list[TableConfig]:
 
 def _create(config: TableConfig) -> str:
     source = config.source()
+    check_driver(source.kind, f"backend_config.{config.driver_setting()}")
     table = mail_table(config.mail_table)
     where = f"table {config.mail_table} in {source.where}"
     engine = None
@@ -71,10 +73,20 @@ def _create(config: TableConfig) -> str:
         engine = open_database(source, patience(_TIMEOUT, source), PoolSize(), workers=1)
         if inspect(engine).has_table(table.name, table.schema):
             return f"{where} is there already"
-        table.metadata.create_all(engine)
+        _make(table, engine)
     except (SQLAlchemyError, OSError) as error:
         raise StoreError(f"cannot make {where}: {cause(error)}") from error
     finally:
         if engine is not None:
             engine.dispose()
     return f"{where} is made"
+
+
+def _make(table: Table, engine: Engine) -> None:
+    """Make a table with its indexes, or nothing: half of it would be taken for the whole later."""
+    try:
+        table.metadata.create_all(engine)
+    except SQLAlchemyError:
+        with suppress(SQLAlchemyError):
+            table.metadata.drop_all(engine)
+        raise

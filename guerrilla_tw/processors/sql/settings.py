@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from guerrilla_tw.config import ConfigError, Duration, check_host_name, set_default
-from guerrilla_tw.processors.sql.database import PoolSize, check_driver
+from guerrilla_tw.processors.sql.database import PoolSize
 from guerrilla_tw.processors.sql.dsn import read_source
 from guerrilla_tw.processors.sql.insert_statement import check_raw_statement
 from guerrilla_tw.processors.sql.source import Source, mysql_source
@@ -58,7 +58,7 @@ class TableConfig(msgspec.Struct, frozen=True, kw_only=True):
         set_default(self, "sql_batch_wait", Duration(0.005))
         if self.sql_batch_wait > _LONGEST_BATCH_WAIT:
             raise ConfigError("is longer than a second", "sql_batch_wait")
-        check_driver(self.source().kind, self.driver_setting())
+        self.source()
 
     def source(self) -> Source:
         """:returns: where the database is."""

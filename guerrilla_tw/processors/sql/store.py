@@ -15,7 +15,7 @@ from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IResult, IShutdowner, Task
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.processors.sql.database import open_database, patience
+from guerrilla_tw.processors.sql.database import check_driver, open_database, patience
 from guerrilla_tw.processors.sql.errors import Trouble, cause
 from guerrilla_tw.processors.sql.insert_statement import insert_as_written, insert_into
 from guerrilla_tw.processors.sql.mail_table import mail_rows, mail_table
@@ -54,6 +54,7 @@ class SqlStore:
         self._svc = svc
         self._table = mail_table(config.mail_table)
         self._source = config.source()
+        check_driver(self._source.kind, f"backend_config.{config.driver_setting()}")
         self._limits = patience(svc.timeout, self._source)
         self._engine: Engine | None = None
         self._fit: TableFit | None = None

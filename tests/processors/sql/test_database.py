@@ -82,8 +82,8 @@ class DriverTests(SynchronousTestCase):
         self.patch(database, "find_spec", lambda name: None)
         check_driver("sqlite", "sql_driver")
         for kind, text in (
-            ("mysql", "sql_driver: needs PyMySQL: pip install guerrilla-tw[mysql]"),
-            ("postgresql", "sql_driver: needs pg8000: pip install guerrilla-tw[postgresql]"),
+            ("mysql", "sql_driver: needs PyMySQL: pip install PyMySQL"),
+            ("postgresql", "sql_driver: needs pg8000: pip install pg8000"),
         ):
             with self.assertRaises(ConfigError) as caught:
                 check_driver(kind, "sql_driver")  # type: ignore[arg-type]

@@ -365,7 +365,7 @@ class SettingsTests(SqlTestCase):
         self.patch(database, "find_spec", lambda name: None)
         self.assert_refused(
             "sql_driver",
-            "needs PyMySQL: pip install guerrilla-tw[mysql]",
+            "needs PyMySQL: pip install PyMySQL",
             sql_dsn="mysql://u:secret@h/db",
         )
 
@@ -422,10 +422,18 @@ class SettingsTests(SqlTestCase):
     def test_without_headers_parser(self) -> None:
         given = {"sql_dsn": self.path, "mail_table": "mail"}
         advice = "without HeadersParser before it, what comes from the header stays empty"
-        (alone,) = Chain(self, "Sql", **given).services
-        self.assertEqual(alone.warnings, [advice])
-        services = Chain(self, "HeadersParser|Sql", **given).services
+        services = Chain(self, "Hasher|Sql", **given).services
+        self.assertEqual(services[-1].warnings, [advice])
+        services = Chain(self, "Hasher|HeadersParser|Sql", **given).services
         self.assertEqual(services[-1].warnings, [])
+
+    def test_batches_of_one_worker(self) -> None:
+        given = {"sql_dsn": self.path, "mail_table": "mail", "sql_batch_size": 2}
+        services = Chain(self, "Hasher|HeadersParser|Sql", **given).services
+        self.assertEqual(
+            services[-1].warnings,
+            ["sql_batch_size has no effect with a single worker (save_workers_size)"],
+        )
 
     def test_type(self) -> None:
         self.assert_refused("mail_table", "expected a string, got a whole number", mail_table=1)
