@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -62,6 +63,13 @@ class ReadmeTests(SynchronousTestCase):
 
 
 class ConfigurationTests(SynchronousTestCase):
+    def test_backends(self) -> None:
+        blocks = code_blocks(CONFIGURATION, "json")
+        self.assertGreater(len(blocks), 5)
+        for block in blocks:
+            warnings = make_gateway(Registry(BUILTIN)).check(json.loads(block))
+            self.assertEqual(warnings, [], block)
+
     def test_every_setting_is_described(self) -> None:
         for settings in SETTINGS:
             for name in settings.__struct_fields__:

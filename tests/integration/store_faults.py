@@ -28,6 +28,8 @@ from tests.integration.stores import STORES
 from tests.integration.test_delivery import DELIVERY_HEADER
 
 CLIENTS = 20
+# Of all stores together.
+FAULTS = ("paused", "killed", "restarted", "locked", "full", "away")
 #: The fault of the daemon, which every store has.
 DAEMON_KILLED = "daemon killed"
 _NO_FAULT = "none"
@@ -251,6 +253,8 @@ def main() -> int:
     if unknown := set(names).difference(STORES):
         parser.error(f"no such store: {', '.join(unknown)}")
     faults = [name for name in arguments.faults.split(",") if name]
+    if unknown := set(faults).difference(FAULTS):
+        parser.error(f"no such fault: {', '.join(unknown)}; there are: {', '.join(FAULTS)}")
     results: dict[tuple[str, str], list[Tally]] = {}
     wrong = 0
     for number in range(arguments.rounds):
