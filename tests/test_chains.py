@@ -7,7 +7,6 @@ import sqlite3
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +111,12 @@ def documented_chains() -> list[tuple[str, str, str]]:
     found = []
     for file in filter(Path.is_file, files):
         text = file.read_text(encoding="utf-8", errors="replace")
-        chains = [
-            re.findall(rf'"{name}": *"([^"]*)"', text)
-            for name in ("save_process", "validate_process")
-        ]
-        found += [(file.name, *pair) for pair in zip_longest(*chains, fillvalue="")]
+        for block in re.findall(r'[{][^{}]*"save_process"[^{}]*[}]', text):
+            chains = dict(re.findall(r'"(save_process|validate_process)": *"([^"]*)"', block))
+            if "save_process" in chains:
+                found.append(
+                    (file.name, chains["save_process"], chains.get("validate_process", ""))
+                )
     return found
 
 

@@ -91,7 +91,7 @@ class RefusalTests(DaemonTestCase):
 
     def test_store_that_cannot_be_opened(self) -> None:
         self.assert_refused_after_the_fork(
-            r"test\.json: .*Sql: .*unable to open database file.*", sql_dsn="missing/mail.sqlite3"
+            r"test\.json: .*Sql: .*No such file or directory.*", sql_dsn="missing/mail.sqlite3"
         )
 
     def test_port_in_use_is_told_by_a_daemonized_twistd_too(self) -> None:

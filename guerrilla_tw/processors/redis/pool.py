@@ -30,6 +30,8 @@ _TRIAL = ("PSETEX", "guerrilla_tw", 1, "")
 # Redis repeats a command that it does not know, and what follows may be a password or the message.
 _REPEATED = re.compile(r",? with args beginning with.*", re.DOTALL)
 
+_NOT_REDIS = "what answers is not Redis"
+
 
 class RedisConnection(RedisProtocol):  # type: ignore[misc]
     """One connection. It is in the pool from the moment that a trial write has worked."""
@@ -55,6 +57,16 @@ class RedisConnection(RedisProtocol):  # type: ignore[misc]
     def _refused(self, failure: Failure) -> None:
         self.factory.end_turn(failed=True)
         self.end(cause_of(failure.value))
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except ValueError:
+            self.end(_NOT_REDIS)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        # No command of ours has an answer of that kind, which may be long.
+        self.end(_NOT_REDIS)
 
     def end(self, cause: str) -> None:
         """Break it off; the pool makes another."""
@@ -196,7 +208,7 @@ def check_reply(reply: object) -> None:
     """
     # Octets with hiredis, which txredisapi uses if it is there.
     if (reply.decode("latin-1") if isinstance(reply, bytes) else reply) != "OK":
-        raise RedisUnavailable("what answers is not Redis")
+        raise RedisUnavailable(_NOT_REDIS)
 
 
 def cause_of(error: BaseException | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
 import ssl
 from contextlib import suppress
@@ -109,6 +111,10 @@ def open_database(source: Source, limits: Patience, size: PoolSize, workers: int
     :param size: of its pool.
     :param workers: that use it at once.
     """
+    if source.kind == "sqlite":
+        # It holds other people's mail; the files beside it take its mode.
+        os.close(os.open(source.database, os.O_CREAT | os.O_RDWR, 0o600))
+    _silence()
     connector = {
         "sqlite": _sqlite_arguments,
         "mysql": _mysql_arguments,
@@ -146,8 +152,25 @@ def open_database(source: Source, limits: Patience, size: PoolSize, workers: int
     return engine
 
 
+def _silence() -> None:
+    """Keep what SQLAlchemy says of lost connections, with tracebacks, from standard error."""
+    logger = logging.getLogger("sqlalchemy")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+
+
 def _sqlite_arguments(source: Source, limits: Patience) -> dict[str, Any]:
     return {"connect_args": {"timeout": limits.lock}}
+
+
+class _Refuse:
+    """A plugin of PyMySQL's for a way to log in that is not gone."""
+
+    def __init__(self, connection: Any) -> None:
+        pass
+
+    def authenticate(self, packet: Any) -> None:
+        raise PermissionError("the server asks for the password in clear text")
 
 
 def _mysql_arguments(source: Source, limits: Patience) -> dict[str, Any]:
@@ -163,6 +186,9 @@ def _mysql_arguments(source: Source, limits: Patience) -> dict[str, Any]:
         arguments["unix_socket"] = source.socket
     else:
         arguments.update(host=source.host, port=source.port)
+    if source.tls not in ("unverified", "verified"):
+        # Whoever answers may ask for the password as it is. As Go's driver does, we do not tell.
+        arguments["auth_plugin_map"] = {"mysql_clear_password": _Refuse}
     if source.tls == "off":
         arguments["ssl_disabled"] = True
     elif source.tls != "preferred":
@@ -242,7 +268,9 @@ def _prepare_mysql(cursor: Any, limits: Patience, source: Source, info: dict[str
     # Whole seconds only.
     seconds = max(1, int(limits.lock))
     cursor.execute(
-        "SET time_zone = '+00:00', innodb_lock_wait_timeout = %s, lock_wait_timeout = %s",
+        "SET time_zone = '+00:00', innodb_lock_wait_timeout = %s, lock_wait_timeout = %s,"
+        # Else what is too long for a column is cut, and a part of the message kept for all of it.
+        " sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')",
         (seconds, seconds),
     )
     cursor.execute("SELECT CONNECTION_ID()")

@@ -35,8 +35,8 @@ _KINDS: Final[Mapping[str, Kind]] = {
 }
 _URL: Final = re.compile(r"([A-Za-z0-9]+)(?:\+([A-Za-z0-9_]+))?://")
 _GO_ADDRESS: Final = re.compile(r"(?:([a-z0-9]*)(?:\(([^()]*)\))?)?")
-# What a path of SQLite is not, when nobody said which database it is.
-_NO_PATH: Final = re.compile(r"@.*\(|\b(host|dbname)\s*=")
+# What is meant for another database. As a path it would be told, with its password.
+_NO_PATH: Final = re.compile(r":.*@|@[a-z0-9]*\(|\b(?:host|dbname|user|password)\s*=")
 
 _NO_URL: Final = "is no URL; special characters in it are written %XX"
 
@@ -57,6 +57,8 @@ def read_source(driver: str, dsn: str) -> Source:
         return _read_url(kind, dsn, *url.groups())
     if kind is None and _NO_PATH.search(dsn):
         raise ConfigError("is missing; sql_dsn is no path of a file", "sql_driver")
+    if kind == "sqlite" and _NO_PATH.search(dsn):
+        raise wrong_dsn("is no path of a file, but for another database")
     if kind == "mysql":
         return _read_go_mysql(dsn)
     if kind == "postgresql":
@@ -77,8 +79,8 @@ def _read_url(kind: Kind | None, dsn: str, scheme: str, driver: str | None) -> S
     except (ArgumentError, ValueError):
         # Their texts hold parts of the URL, which may be those of the password.
         raise wrong_dsn(_NO_URL) from None
-    if "@" in (url.host or ""):
-        # The first one ends the password, and so what stands before the second would be shown.
+    if named != "sqlite" and re.search(r"[@\s]", f"{url.host}{url.database}"):
+        # The first @ ends the password: what stands before the second would be told.
         raise wrong_dsn(_NO_URL)
     given = {name: value for name, value in url.query.items() if isinstance(value, str)}
     if named == "sqlite":

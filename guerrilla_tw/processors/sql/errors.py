@@ -16,18 +16,20 @@ _MYSQL_BUSY: Final = frozenset({1205, 1213})
 # lock_not_available, deadlock_detected, serialization_failure.
 _POSTGRESQL_BUSY: Final = frozenset({"55P03", "40P01", "40001"})
 _DATA_TOO_LONG: Final = 1406
-# max_allowed_packet; a tenth of the redo log, which some versions of MySQL do not go beyond.
-_MYSQL_LIMITS: Final = frozenset({1153, 1118})
-# program_limit_exceeded and those below it.
-_POSTGRESQL_LIMIT: Final = "54"
+# max_allowed_packet.
+_TOO_LARGE_PACKET: Final = 1153
+# Of SIGNAL, in a trigger: its own text may hold anything.
+_MYSQL_SIGNALS: Final = frozenset({1642, 1643, 1644})
 # Texts of MySQL that name databases, tables, columns and users only. In others, what stands between
 # quotes may be the message's.
 _MYSQL_QUOTES_NAMES: Final = frozenset(
     {1044, 1045, 1046, 1048, 1049, 1050, 1054, 1114, 1142, 1143, 1146, 1227, 1264, 1265, 1290}
-    | {1364, 1406, 1698, _DATA_TOO_LONG}
+    | {1364, 1698, _DATA_TOO_LONG}
 )
-# So it is with PostgreSQL's "data exceptions".
-_POSTGRESQL_DATA: Final = "22"
+# Classes of PostgreSQL's SQLSTATEs (its manual, appendix A) whose texts name such things only:
+# connections, accounts, the state of a transaction, names, resources, limits, the operator's work.
+# Those of others, and of a trigger, may hold what the message does.
+_POSTGRESQL_NAMES: Final = ("08", "25", "28", "3D", "3F", "42", "53", "54", "55", "57")
 _LONGEST_CAUSE: Final = 300
 
 
@@ -57,9 +59,7 @@ def trouble(error: Exception) -> Trouble:
     if code in _MYSQL_BUSY or code in _POSTGRESQL_BUSY:
         return Trouble.BUSY
     # The other columns are given no more than they hold.
-    if (code == _DATA_TOO_LONG and "'mail'" in str(origin)) or code in _MYSQL_LIMITS:
-        return Trouble.TOO_LARGE
-    if isinstance(code, str) and code.startswith(_POSTGRESQL_LIMIT):
+    if (code == _DATA_TOO_LONG and "'mail'" in str(origin)) or code == _TOO_LARGE_PACKET:
         return Trouble.TOO_LARGE
     # SQLite: "string or blob too big".
     if code is None and type(origin).__name__ in ("DataError", "OverflowError"):
@@ -75,14 +75,16 @@ def is_lost(origin: BaseException) -> bool:
     """
     module = type(origin).__module__.partition(".")[0]
     code = _code(origin)
-    if module == "sqlite3":
+    if module == "sqlite3" or isinstance(origin, (OverflowError, UnicodeEncodeError)):
+        # The latter are of a value, before anything was sent.
         return False
     if module == "pymysql":
         return code is None or code in _CLIENT_ERRORS or code in _MYSQL_ENDS
     if module == "pg8000" and code is not None:
         return _fields(origin).get("V") in ("FATAL", "PANIC")
-    # In the middle of an answer; whatever comes next there belongs to that one.
-    return module == "pg8000" or isinstance(origin, OSError)
+    # In the middle of an answer, perhaps one that is none, such as a KeyError; whatever comes next
+    # there belongs to that one.
+    return True
 
 
 def cause(error: Exception) -> str:
@@ -110,15 +112,15 @@ def cause(error: Exception) -> str:
 
 
 def _mysql_text(code: int, text: str) -> str:
+    if code in _MYSQL_SIGNALS:
+        return f"refused by a trigger ({code})"
     if code not in _MYSQL_QUOTES_NAMES and code not in _CLIENT_ERRORS:
         text = text.partition("'")[0].rstrip(" :")
     return f"{text} ({code})"
 
 
 def _postgresql_text(code: str, text: str) -> str:
-    if code.startswith(_POSTGRESQL_DATA):
-        text = text.partition('"')[0].rstrip(" :")
-    return f"{text} ({code})"
+    return f"{text} ({code})" if code.startswith(_POSTGRESQL_NAMES) else f"SQLSTATE {code}"
 
 
 def _origin(error: Exception) -> Any:

@@ -21,6 +21,7 @@ DRIVERS: Final[Mapping[Kind, str]] = {
     "mysql": "pymysql",
     "postgresql": "pg8000",
 }
+_LAST_PORT: Final = 65535
 _PORTS: Final[Mapping[Kind, int]] = {"sqlite": 0, "mysql": 3306, "postgresql": 5432}
 _MYSQL_TLS: Final[Mapping[str, Tls]] = {
     "": "off",
@@ -163,8 +164,8 @@ def postgresql_source(keywords: Mapping[str, str]) -> Source:
     refuse_unknown("postgresql", given)
     # As libpq has it: the directory that the socket is in.
     directory, host = (host, "") if host.startswith("/") else ("", host)
-    if not re.fullmatch("[0-9]{1,5}", port):
-        raise wrong_dsn("port is no number")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= _LAST_PORT:
+        raise wrong_dsn("port is not from 1 to 65535")
     return Source(
         kind="postgresql",
         database=database,
@@ -185,7 +186,10 @@ def _split_address(kind: Kind, address: str, setting: str) -> tuple[str, int, st
     match = _HOST_AND_PORT.fullmatch(address)
     if match is None or not (match[1] or match[2]):
         raise ConfigError("the address is neither host:port nor the path of a socket", setting)
-    return match[1] or match[2], int(match[3] or _PORTS[kind]), ""
+    port = int(match[3] or _PORTS[kind])
+    if not 1 <= port <= _LAST_PORT:
+        raise ConfigError("the port is not from 1 to 65535", setting)
+    return match[1] or match[2], port, ""
 
 
 def _seconds(name: str, text: str) -> float:

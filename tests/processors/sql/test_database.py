@@ -135,13 +135,15 @@ class ErrorTests(SynchronousTestCase):
             (mysql_error(1406, "Data too long for column 'mail' at row 1"), Trouble.TOO_LARGE),
             (mysql_error(1406, "Data too long for column 'to' at row 1"), Trouble.REFUSED),
             (mysql_error(1153, "packet bigger"), Trouble.TOO_LARGE),
-            (postgresql_error("54000", "limit"), Trouble.TOO_LARGE),
+            # All mail would bounce while the database takes nothing for its own reasons.
+            (postgresql_error("54000", "database is not accepting commands"), Trouble.REFUSED),
+            (mysql_error(1118, "Row size too large"), Trouble.REFUSED),
             (sqlite3.DataError("string or blob too big"), Trouble.TOO_LARGE),
             (OverflowError("BLOB longer than INT_MAX bytes"), Trouble.TOO_LARGE),
             (sqlite3.OperationalError("database is locked"), Trouble.REFUSED),
             (mysql_error(1146, "no table"), Trouble.REFUSED),
             (postgresql_error("42P01", "no table"), Trouble.REFUSED),
-            (ValueError("x"), Trouble.REFUSED),
+            (ValueError("x"), Trouble.LOST),
         ):
             self.assertIs(trouble(error), expected, repr(error))
             self.assertEqual(is_lost(error), expected is Trouble.LOST)
@@ -161,7 +163,13 @@ class ErrorTests(SynchronousTestCase):
             (mysql_error(1146, "Table 'a.b' doesn't exist"), "Table 'a.b' doesn't exist (1146)"),
             (
                 postgresql_error("22P02", f'invalid input syntax for type bigint: "{SECRET}"'),
-                "invalid input syntax for type bigint (22P02)",
+                "SQLSTATE 22P02",
+            ),
+            (postgresql_error("P0001", f"no mail about {SECRET}"), "SQLSTATE P0001"),
+            (mysql_error(1644, f"no mail about {SECRET}"), "refused by a trigger (1644)"),
+            (
+                postgresql_error("54000", "database is not accepting commands"),
+                "database is not accepting commands (54000)",
             ),
             (
                 postgresql_error("42P01", 'relation "new_mail" does not exist'),

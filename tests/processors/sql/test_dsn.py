@@ -198,7 +198,7 @@ class KeywordTests(Reading):
             ("db", form),
             (f"user=u {SECRET}", form),
             ("host=h", "names no user"),
-            ("user=u port=x", "port is no number"),
+            ("user=u port=x", "port is not from 1 to 65535"),
             ("user=u connect_timeout=1s", "connect_timeout is no number of seconds"),
             ("user=u password='x", "a quote is not closed"),
             ("user=u sslkey=x", "sslkey is not known here"),

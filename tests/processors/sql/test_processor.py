@@ -320,11 +320,11 @@ class RefusedStartTests(SqlTestCase):
 
     def test_directory_is_missing(self) -> None:
         self.path += "/no/such/file"
-        self.assert_refused("unable to open database file")
+        self.assert_refused("No such file or directory")
 
     def test_path_is_a_directory(self) -> None:
         os.mkdir(self.path)
-        self.assert_refused("unable to open database file")
+        self.assert_refused("Is a directory")
 
     def test_file_is_no_database(self) -> None:
         with open(self.path, "wb") as file:
