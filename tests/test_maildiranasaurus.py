@@ -7,6 +7,7 @@ import mailbox
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from smtplib import SMTPRecipientsRefused
@@ -94,6 +95,28 @@ class ProgramTests(SynchronousTestCase):
 
 
 class ReadmeTests(SynchronousTestCase):
+    def test_commands_can_be_pasted(self) -> None:
+        """As they are in the file, with the spaces before them."""
+        readme = (EXAMPLE / "README.rst").read_text()
+        commands = re.findall(r"(?ms)^    python3 -c '(.*?)'$", readme)
+        self.assertEqual(len(commands), 2)
+        for command in commands:
+            compile(command, "README.rst", "exec")
+        directory = Path(self.mktemp())
+        (directory / "mail" / "test").mkdir(parents=True)
+        maildir = mailbox.Maildir(directory / "mail" / "test" / "Maildir")
+        maildir.add(b"Subject: one\n\none\n")
+        maildir.add(b"Subject: two\n\ntwo\n")
+        shown = subprocess.run(
+            [sys.executable, "-c", commands[1]],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertIn("Subject: one\n\none\n", shown.stdout)
+        self.assertIn("Subject: two\n\ntwo\n", shown.stdout)
+
     def test_configurations(self) -> None:
         """Each adds to the one before."""
         readme = (EXAMPLE / "README.rst").read_text()

@@ -7,7 +7,7 @@
 // After any other answer, and after an error of PHP, the client is told to try again later. So:
 // say SAVED only when the message is where it cannot be lost.
 
-// php-fpm needs leave to write here.
+// php-fpm's user needs leave to write here.
 const DIRECTORY = __DIR__ . '/mail';
 
 header('Content-Type: text/plain');
@@ -41,7 +41,9 @@ if (!write("$name.eml", $_POST['body']) || !write("$name.json", $note)) {
 }
 echo 'SAVED';
 
-// Write a new file, which is on the disk when this returns true (fsync needs PHP 8.1).
+// Write a new file. When this returns true its content is on the disk (fsync needs PHP 8.1), but its
+// name may not be: PHP cannot sync a directory. Many file systems write both at once; where a power
+// failure must lose nothing whatever they do, save to a database.
 function write(string $name, string $content): bool
 {
     $file = fopen(DIRECTORY . "/$name", 'xb');

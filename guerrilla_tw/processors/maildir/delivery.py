@@ -25,13 +25,28 @@ class DeliveryError(Exception):
     """
     A message is in no mailbox. The text is one line and says why.
 
-    :param where: the mailbox that it could not be written into.
+    :param mailbox: that it could not be written into.
+    :param where: it is, for people.
     :param cause: the error.
+
+    .. attribute:: errno
+
+        Of the error; 0 if it has none.
+
+    .. attribute:: mailbox
+
+        As given.
     """
 
-    def __init__(self, where: str, cause: OSError) -> None:
-        super().__init__(f"{where}: {cause.strerror}")
+    def __init__(self, mailbox: Mailbox, where: str, cause: OSError) -> None:
+        super().__init__(f"{where}: {cause_text(cause)}")
+        self.mailbox = mailbox
         self.errno = cause.errno or 0
+
+
+def cause_text(error: OSError) -> str:
+    """:returns: what an error says, also where it is not the system's own."""
+    return error.strerror or str(error) or type(error).__name__
 
 
 class UniqueNames:
@@ -106,7 +121,7 @@ class Delivery:
         self._crlf = crlf
         self._names = UniqueNames()
 
-    def deliver(self, envelope: Envelope, mailboxes: Iterable[Mailbox]) -> None:
+    def deliver(self, envelope: Envelope, mailboxes: Iterable[Mailbox], seconds: float) -> None:
         """
         Deliver a message.
 
@@ -114,14 +129,19 @@ class Delivery:
         except that a reader may have been quick to take what another mailbox had no room for.
 
         :param mailboxes: none of them twice.
-        :raises DeliveryError: it cannot be done.
+        :param seconds: after which no file is begun, and none is given to readers.
+        :raises DeliveryError: it cannot be done, or not in time.
         """
+        until = time.monotonic() + seconds
         copies = [_Copy(mailbox, self._names.make()) for mailbox in mailboxes]
         with ExitStack() as undo:
             for copy in copies:
                 undo.callback(self._remove, copy)
                 with self._blaming(copy):
+                    _check_time(until)
                     self._write(copy, envelope)
+                    # After the last one all of them get it, however long that takes.
+                    _check_time(until)
             for copy in copies:
                 with self._blaming(copy):
                     self._publish(copy)
@@ -163,4 +183,10 @@ class Delivery:
         try:
             yield
         except OSError as error:
-            raise DeliveryError(self._directories.name(copy.mailbox), error) from error
+            where = self._directories.name(copy.mailbox)
+            raise DeliveryError(copy.mailbox, where, error) from error
+
+
+def _check_time(until: float) -> None:
+    if time.monotonic() >= until:
+        raise TimeoutError("it takes too long")

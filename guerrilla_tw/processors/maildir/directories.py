@@ -143,19 +143,39 @@ def _open_or_make(parent: int, name: bytes, owner: Owner | None) -> int:
     :param owner: None for a directory that mailboxes of several owners share.
     :returns: the directory's descriptor.
     """
-    with suppress(FileNotFoundError):
-        return os.open(name, _NO_LINK, dir_fd=parent)
-    # Another process may be faster.
-    with suppress(FileExistsError):
-        os.mkdir(name, _PRIVATE, dir_fd=parent)
-    directory = os.open(name, _NO_LINK, dir_fd=parent)
+    is_new = False
     try:
-        if owner is None:
-            os.fchmod(directory, _SHARED)
-        else:
-            os.fchown(directory, *owner)
-        os.fsync(parent)
+        directory = os.open(name, _NO_LINK, dir_fd=parent)
+    except FileNotFoundError:
+        is_new = True
+        # Another process may be faster.
+        with suppress(FileExistsError):
+            os.mkdir(name, _PRIVATE, dir_fd=parent)
+        directory = os.open(name, _NO_LINK, dir_fd=parent)
+    try:
+        if is_new or _is_half_made(directory, owner):
+            _finish(directory, owner)
+            os.fsync(parent)
     except OSError:
         os.close(directory)
         raise
     return directory
+
+
+def _is_half_made(directory: int, owner: Owner | None) -> bool:
+    """:returns: whether somebody was killed before he gave a directory to its owner."""
+    if owner is None:
+        return False
+    found = os.fstat(directory)
+    is_as_made = found.st_uid == os.geteuid() and found.st_mode & 0o777 == _PRIVATE
+    is_given = owner.uid in (-1, found.st_uid) and owner.gid in (-1, found.st_gid)
+    # A user could give the name to a directory of root's own that is in his home; not to be handed
+    # over with what is in it.
+    return is_as_made and not is_given and not os.listdir(directory)
+
+
+def _finish(directory: int, owner: Owner | None) -> None:
+    if owner is None:
+        os.fchmod(directory, _SHARED)
+    else:
+        os.fchown(directory, *owner)

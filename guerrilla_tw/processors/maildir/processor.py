@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from guerrilla_tw.backends.chain import process_with
+from guerrilla_tw.backends.errors import StoreError
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.backends.results import (
     NO_SUCH_USER,
@@ -22,18 +23,19 @@ from guerrilla_tw.backends.results import (
 )
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.processors.maildir.delivery import Delivery, DeliveryError
+from guerrilla_tw.processors.maildir.delivery import Delivery, DeliveryError, cause_text
 from guerrilla_tw.processors.maildir.directories import Directories, check_owners
 from guerrilla_tw.processors.maildir.path import Mailbox, Mailboxes, MaildirPath, parse_user_map
 
 _RESULTS: Mapping[int, Result] = MappingProxyType(
     {
-        errno.EDQUOT: QUOTA_EXCEEDED,
         errno.EFBIG: TOO_LARGE_FOR_STORE,
         errno.ENOSPC: Result(452, "4.3.1", "no room in the storage, try again later"),
     }
 )
 _NOT_ALONE = Result(451, "4.3.0", "not stored, since another recipient is unknown; try again")
+_ONE_IS_FULL = Result(452, "4.2.2", "a mailbox of this message is full, try again later")
+_ANOTHER_IS_FULL = Result(451, "4.3.0", "not stored, since another mailbox is full; try again")
 
 
 class MaildirConfig(msgspec.Struct, frozen=True):
@@ -56,10 +58,6 @@ class MaildirConfig(msgspec.Struct, frozen=True):
     def mailboxes(self) -> Mailboxes:
         """:raises ConfigError: the settings cannot be used."""
         return Mailboxes(MaildirPath(self.maildir_path), parse_user_map(self.maildir_user_map))
-
-
-class StoreError(Exception):
-    """The mailboxes cannot be used. The text is one line and says why."""
 
 
 @implementer(IInitializer)
@@ -99,7 +97,7 @@ class MaildirStore:
             if not self._mailboxes.known:
                 self._directories.check_root()
         except OSError as error:
-            raise StoreError(f"cannot store in {where}: {error.strerror}") from error
+            raise StoreError(f"cannot store in {where}: {cause_text(error)}") from error
 
     def process(self, envelope: Envelope, task: Task) -> IResult | None:
         """Do a task. Runs in the pool."""
@@ -118,7 +116,8 @@ class MaildirStore:
                 self._directories.check_root()
         except OSError as error:
             where = self._directories.name(mailbox)
-            return self._refuse(envelope, DeliveryError(where, error), STORE_UNAVAILABLE)
+            self._log(envelope, DeliveryError(mailbox, where, error))
+            return STORE_UNAVAILABLE
         return None
 
     def _save(self, envelope: Envelope) -> IResult | None:
@@ -133,16 +132,18 @@ class MaildirStore:
             return _refuse_strangers(envelope, mailboxes)
         try:
             # Recipients who share a mailbox get one copy.
-            self._delivery.deliver(envelope, dict.fromkeys(known))
+            self._delivery.deliver(envelope, dict.fromkeys(known), self._svc.time_for(envelope))
         except DeliveryError as error:
-            return self._refuse(envelope, error, _RESULTS.get(error.errno, STORE_UNAVAILABLE))
+            self._log(envelope, error)
+            if error.errno == errno.EDQUOT:
+                return _refuse_full(envelope, known, error.mailbox)
+            return _RESULTS.get(error.errno, STORE_UNAVAILABLE)
         return None
 
-    def _refuse(self, envelope: Envelope, error: DeliveryError, result: Result) -> Result:
+    def _log(self, envelope: Envelope, error: DeliveryError) -> None:
         self._svc.log.error(
             "{queued_id}: cannot store in {cause}", queued_id=envelope.queued_id, cause=str(error)
         )
-        return result
 
 
 def _refuse_strangers(envelope: Envelope, mailboxes: list[Mailbox | None]) -> IResult:
@@ -157,6 +158,21 @@ def _refuse_strangers(envelope: Envelope, mailboxes: list[Mailbox | None]) -> IR
         return NO_SUCH_USER
     return RecipientResults(
         NO_SUCH_USER if mailbox is None else _NOT_ALONE for mailbox in mailboxes
+    )
+
+
+def _refuse_full(envelope: Envelope, mailboxes: list[Mailbox], full: Mailbox) -> IResult:
+    """
+    Refuse a message for which one mailbox has no room, and of which nothing is stored for anyone.
+
+    :param mailboxes: of the recipients, in order.
+    """
+    if all(mailbox == full for mailbox in mailboxes):
+        return QUOTA_EXCEEDED
+    if not envelope.lmtp:
+        return _ONE_IS_FULL
+    return RecipientResults(
+        QUOTA_EXCEEDED if mailbox == full else _ANOTHER_IS_FULL for mailbox in mailboxes
     )
 
 

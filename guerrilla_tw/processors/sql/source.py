@@ -100,9 +100,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 def sqlite_source(path: str) -> Source:
     """
     :param path: of the database file.
-    :raises ConfigError: there is no such file. What is in memory only is not stored.
+    :raises ConfigError: it is no path. What is in memory only is not stored.
     """
-    if path in ("", ":memory:") or "\0" in path:
+    # What Go's driver takes beside a path would be part of the file's name here.
+    if path in ("", ":memory:") or path.startswith("file:") or "\0" in path or "?" in path:
         raise wrong_dsn("is not the path of a file")
     return Source(kind="sqlite", database=path)
 

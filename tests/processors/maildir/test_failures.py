@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
+
+from twisted.internet.task import Clock
 
 from guerrilla_tw.backends.results import (
     QUOTA_EXCEEDED,
     STORE_UNAVAILABLE,
     TOO_LARGE_FOR_STORE,
+    RecipientResults,
     Result,
 )
 from guerrilla_tw.interfaces import IResult
@@ -93,7 +98,6 @@ class FailureTests(MaildirTestCase):
 
     def test_what_the_client_is_told(self) -> None:
         for number, expected in (
-            (errno.EDQUOT, QUOTA_EXCEEDED),
             (errno.EFBIG, TOO_LARGE_FOR_STORE),
             (errno.ENOSPC, Result(452, "4.3.1", "no room in the storage, try again later")),
             (errno.EROFS, STORE_UNAVAILABLE),
@@ -111,6 +115,18 @@ class FailureTests(MaildirTestCase):
         self.assertEqual(self.chain.lines(), [line])
         self.assertNotIn("secret", repr(self.chain.events))
 
+    def test_an_error_that_is_not_the_systems(self) -> None:
+        for error, cause in ((OSError("broken"), "broken"), (OSError(), "OSError")):
+            self.chain.events.clear()
+            envelope = make_envelope(recipients=THREE)
+            with mock.patch("os.rename", side_effect=error):
+                self.assertEqual(self.save(envelope), STORE_UNAVAILABLE)
+            line = f"{envelope.queued_id}: cannot store in {self.root}/a: {cause}"
+            self.assertEqual(self.chain.lines(), [line])
+            with mock.patch("os.access", side_effect=error):
+                refusal = self.refusal(maildir_user_map="a=-1:-1")
+            self.assertEqual(refusal, f"cannot store in {self.root}/a: {cause}")
+
     def test_a_name_that_is_taken(self) -> None:
         """It is left as it is, in tmp and in new."""
         make = "guerrilla_tw.processors.maildir.delivery.UniqueNames.make"
@@ -124,6 +140,101 @@ class FailureTests(MaildirTestCase):
             envelope = make_envelope(b"x", THREE)
             self.assertEqual(self.chain.process(envelope), STORE_UNAVAILABLE)
         self.assertEqual(self.all_files(), [])
+
+
+class QuotaTests(MaildirTestCase):
+    """One mailbox has no room; the others would have."""
+
+    def save(self, recipients: tuple[bytes, ...], lmtp: bool = False) -> IResult:
+        """Save a message, for which the mailbox of the second copy, or the only one, is full."""
+        chain = self.open_for("a b c")
+        original = make_envelope(recipients=recipients)
+        envelope = Envelope("192.0.2.1", lmtp=lmtp, body=original.body)
+        envelope.rcpt_to = original.rcpt_to
+        turn = min(2, len(set(recipients)))
+        with failing("fsync", turn, errno.EDQUOT):
+            result = chain.process(envelope)
+        self.assertEqual(self.all_files(), [])
+        self.assertEqual(len(chain.lines()), 1)
+        return result
+
+    def test_the_only_recipient(self) -> None:
+        for lmtp in (False, True):
+            for recipients in (THREE[:1], THREE[:1] * 2):
+                self.assertEqual(self.save(recipients, lmtp), QUOTA_EXCEEDED)
+
+    def test_smtp_has_one_reply_that_is_true_of_all(self) -> None:
+        expected = Result(452, "4.2.2", "a mailbox of this message is full, try again later")
+        self.assertEqual(self.save(THREE), expected)
+
+    def test_lmtp_has_a_reply_for_each(self) -> None:
+        result = self.save((*THREE, THREE[1]), lmtp=True)
+        assert isinstance(result, RecipientResults)
+        other = Result(451, "4.3.0", "not stored, since another mailbox is full; try again")
+        self.assertEqual(result.recipients, (other, QUOTA_EXCEEDED, other, QUOTA_EXCEEDED))
+
+
+class DeadlineTests(MaildirTestCase):
+    """After it the client is told to try again, so that what is stored then is stored twice."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.chain = self.open_for("a b c")
+        self.clock = Clock()
+
+    def process(self, slow_fsync: int, answer_by: float = math.inf, seconds: float = 24) -> IResult:
+        """
+        Save a message for three.
+
+        :param slow_fsync: which one is slow, from 1; the first three are of files.
+        :param seconds: that it takes; usually as long as a store may at most.
+        """
+        fsync = os.fsync
+        turns = iter(range(1, 1000))
+        self.turns = turns
+
+        def sync(descriptor: int) -> None:
+            fsync(descriptor)
+            if next(turns) == slow_fsync:
+                self.clock.advance(seconds)
+
+        self.envelope = make_envelope(recipients=THREE)
+        self.envelope.answer_by = answer_by
+        with mock.patch("os.fsync", sync), mock.patch("time.monotonic", self.clock.seconds):
+            return self.chain.process(self.envelope)
+
+    def assert_too_late(self, where: str) -> None:
+        line = f"{self.envelope.queued_id}: cannot store in {self.root}/{where}: it takes too long"
+        self.assertEqual(self.chain.lines(), [line])
+        self.assertEqual(self.all_files(), [])
+        self.chain.events.clear()
+
+    def test_slow_files(self) -> None:
+        for turn, user in enumerate("abc", 1):
+            self.assertEqual(self.process(turn), STORE_UNAVAILABLE)
+            self.assert_too_late(user)
+            # No other file was begun.
+            self.assertEqual(next(self.turns), turn + 1)
+
+    def test_no_time_at_all(self) -> None:
+        """It has waited for a worker too long."""
+        self.chain.reactor.advance(30)
+        self.assertEqual(self.process(0, answer_by=30), STORE_UNAVAILABLE)
+        self.assert_too_late("a")
+        self.assertEqual(next(self.turns), 1)
+
+    def test_less_time_for_what_has_waited(self) -> None:
+        self.assertEqual(self.process(3, answer_by=20, seconds=16), STORE_UNAVAILABLE)
+        self.assert_too_late("c")
+        self.assertEqual(self.process(3, seconds=16).code, 250)
+
+    def test_not_when_some_have_it(self) -> None:
+        self.assertEqual(self.process(4).code, 250)
+        self.assertEqual([len(files(self.root / user)) for user in "abc"], [1, 1, 1])
+
+    def test_each_message_has_a_time_of_its_own(self) -> None:
+        self.process(3)
+        self.assertEqual(self.process(0).code, 250)
 
 
 class OrderTests(MaildirTestCase):
@@ -179,6 +290,47 @@ class MakingTests(MaildirTestCase):
         with failing("fchown", 1, errno.EPERM):
             self.assertEqual(chain.process(make_envelope()), STORE_UNAVAILABLE)
         self.assertEqual(len(os.listdir("/dev/fd")), before)
+
+    def test_a_directory_that_was_not_given_away_any_more(self) -> None:
+        """Whoever made it was killed; its user could never read it."""
+        if os.geteuid() != 0:
+            self.skipTest("only root can")
+        own = [self.root / "bob" / name for name in ("", "Maildir", "Maildir/cur")]
+        for user_id in (12345, -1):
+            for last in range(len(own)):
+                self.root.mkdir()
+                for path in own[: last + 1]:
+                    path.mkdir(0o700)
+                for path in own[:last]:
+                    os.chown(path, user_id, 23456)
+                self.open("[user]/Maildir", maildir_user_map=f"bob={user_id}:23456")
+                for path in (own[0], *own[0].rglob("*")):
+                    owner = (path.stat().st_uid, path.stat().st_gid)
+                    self.assertEqual(owner, (max(0, user_id), 23456), path)
+                shutil.rmtree(self.root)
+
+    def test_a_directory_that_is_not_as_we_make_it_keeps_its_owner(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest("only root can")
+        home = self.root / "bob"
+        for owner, mode in (((0, 0), 0o755), ((12346, 0), 0o700)):
+            home.mkdir(parents=True)
+            home.chmod(mode)
+            os.chown(home, *owner)
+            self.open("[user]/Maildir", maildir_user_map="bob=12345:23456")
+            self.assertEqual((home.stat().st_uid, home.stat().st_gid), owner)
+            shutil.rmtree(self.root)
+
+    def test_a_directory_of_somebody_else_is_not_given_away(self) -> None:
+        """A user may have moved one of root's into the place of his Maildir."""
+        if os.geteuid() != 0:
+            self.skipTest("only root can")
+        secret = self.root / "bob" / "Maildir" / "secret"
+        secret.parent.mkdir(parents=True)
+        secret.parent.chmod(0o700)
+        secret.touch()
+        self.open("[user]/Maildir", maildir_user_map="bob=12345:23456")
+        self.assertEqual(secret.parent.stat().st_uid, 0)
 
     def test_somebody_else_is_faster(self) -> None:
         chain = self.open()

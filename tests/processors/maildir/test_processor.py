@@ -14,6 +14,7 @@ from unittest import mock
 from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.backends.errors import StoreError
 from guerrilla_tw.backends.gateway import Gateway
 from guerrilla_tw.backends.registry import Registry
 from guerrilla_tw.backends.results import NO_SUCH_USER, STORE_UNAVAILABLE, RecipientResults
@@ -22,7 +23,6 @@ from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors import BUILTIN
 from guerrilla_tw.processors.maildir.delivery import file_host_name, with_lf
-from guerrilla_tw.processors.maildir.processor import StoreError
 from tests.processors.support import Chain, make_envelope
 
 DATA = b"Subject: hello\r\n\r\n.body\r\n"

@@ -371,7 +371,7 @@ class SettingsTests(SqlTestCase):
 
     def test_dsn(self) -> None:
         """A database in memory would acknowledge what it does not keep."""
-        for dsn in ("", ":memory:", "a\0b"):
+        for dsn in ("", ":memory:", "a\0b", "mail.db?_journal=WAL", "file:mail.db"):
             self.assert_refused("sql_dsn", "is not the path of a file", sql_dsn=dsn)
 
     def test_table(self) -> None:
