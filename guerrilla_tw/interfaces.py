@@ -83,7 +83,12 @@ class IShutdowner(Interface):
     """What a processor does after the last message."""
 
     def shutdown() -> Deferred[None] | None:
-        """Close what the initializers of the same processor opened. Called once."""
+        """
+        Close what the initializers of the same processor opened.
+
+        Called once, and also where one of these initializers has failed or was cancelled, so that
+        it or the ones after it have opened nothing.
+        """
 
 
 class IBackendService(Interface):

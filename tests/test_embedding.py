@@ -256,7 +256,7 @@ class StartAndStopTests(EmbeddingTestCase):
                 raise OSError("no such volume")
 
             svc.add_initializer(initialize_with(lambda _: svc.defer_to_worker(fail)))
-            svc.add_shutdowner(shutdown_with(lambda: order.append("never opened")))
+            svc.add_shutdowner(shutdown_with(lambda: order.append("second closed")))
             return process_with(svc, lambda *_: None)
 
         daemon = self.make(make_config(save_process="First|Second"))
@@ -265,7 +265,7 @@ class StartAndStopTests(EmbeddingTestCase):
         with self.assertRaises(InitializationError) as caught:
             await daemon.startService()
         self.assertEqual(str(caught.exception), "Second: no such volume")
-        self.assertEqual(order, ["opened", "closed"])
+        self.assertEqual(order, ["opened", "second closed", "closed"])
         self.assertEqual((daemon.addresses, is_open(ports[0])), ([], False))
         await daemon.stopService()
 

@@ -8,12 +8,11 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from guerrilla_tw.backends.chain import shutdown_with
+from guerrilla_tw.backends.chain import process_with_deferred, shutdown_with
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.backends.results import NOT_RUNNING
-from guerrilla_tw.interfaces import IBackendService, IProcessor, IResult, Task
+from guerrilla_tw.interfaces import IBackendService, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 
 T = TypeVar("T")
@@ -57,7 +56,11 @@ def process_batches_with(
     """
     batcher = _Batcher(svc, step, min(size, svc.workers), wait)
     svc.add_shutdowner(shutdown_with(batcher.close))
-    return lambda following: _BatchedStep(batcher, following)
+
+    def submit(envelope: Envelope, task: Task) -> Deferred[IResult | None] | None:
+        return batcher.submit(envelope) if task is Task.SAVE_MAIL else None
+
+    return process_with_deferred(submit)
 
 
 class _Batcher:
@@ -162,22 +165,3 @@ def _fail(failure: Failure, answers: Sequence[Deferred[IResult | None]]) -> None
     for answer in answers:
         if not answer.called:
             answer.errback(failure)
-
-
-@implementer(IProcessor)
-class _BatchedStep:
-    """A link of the chain whose messages go through a batcher."""
-
-    def __init__(self, batcher: _Batcher, following: IProcessor) -> None:
-        self._batcher = batcher
-        self._following = following
-
-    def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
-        if task is not Task.SAVE_MAIL:
-            return self._following.process(envelope, task)
-        return self._batcher.submit(envelope).addCallback(self._go_on, envelope, task)
-
-    def _go_on(
-        self, result: IResult | None, envelope: Envelope, task: Task
-    ) -> IResult | Deferred[IResult]:
-        return self._following.process(envelope, task) if result is None else result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -23,6 +24,7 @@ from guerrilla_tw.interfaces import (
 from guerrilla_tw.mail.envelope import Envelope
 
 Step = Callable[[Envelope, Task], "IResult | None"]
+DeferredStep = Callable[[Envelope, Task], "Deferred[IResult | None] | None"]
 
 
 @implementer(IProcessor)
@@ -58,24 +60,33 @@ class _Steps:
 
 
 @implementer(IProcessor)
-class _BlockingSteps:
-    """Neighbouring steps, run one after the other in one visit to the thread pool."""
+class _DeferredStep:
+    """A step whose result comes later."""
 
-    def __init__(
-        self, steps: tuple[Step, ...], following: IProcessor, svc: IBackendService
-    ) -> None:
-        self.steps = steps
+    def __init__(self, step: DeferredStep, following: IProcessor) -> None:
+        self._step = step
         self.following = following
-        self.defer_to_worker = svc.defer_to_worker
 
     def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
-        work: Deferred[IResult | None] = self.defer_to_worker(_run, self.steps, envelope, task)
+        work = self._step(envelope, task)
+        if work is None:
+            return self.following.process(envelope, task)
         return work.addCallback(self._go_on, envelope, task)
 
     def _go_on(
         self, result: IResult | None, envelope: Envelope, task: Task
     ) -> IResult | Deferred[IResult]:
         return self.following.process(envelope, task) if result is None else result
+
+
+class _BlockingSteps(_DeferredStep):
+    """Neighbouring steps, run one after the other in one visit to the thread pool."""
+
+    def __init__(
+        self, steps: tuple[Step, ...], following: IProcessor, svc: IBackendService
+    ) -> None:
+        super().__init__(partial(svc.defer_to_worker, _run, steps), following)
+        self.steps = steps
 
 
 def process_with(svc: IBackendService, step: Step, *, nonblocking: bool = False) -> Decorator:
@@ -101,6 +112,16 @@ def process_with(svc: IBackendService, step: Step, *, nonblocking: bool = False)
         return _BlockingSteps((step,), following, svc)
 
     return decorate
+
+
+def process_with_deferred(step: DeferredStep) -> Decorator:
+    """
+    Make a decorator of a function that has its result later, on the reactor's thread.
+
+    :param step: ``step(envelope, task)`` returns a Deferred of what a step of
+        :func:`process_with` returns; or None, to go on with the chain at once.
+    """
+    return lambda following: _DeferredStep(step, following)
 
 
 @implementer(IInitializer)

@@ -247,6 +247,8 @@ class Gateway:
 
     @inlineCallbacks
     def _open(self, service: BackendService) -> InlineCallbacks:
+        # First, since an initializer that fails may follow one that has opened something.
+        self._opened.append(service)
         for initializer in service.initializers:
             try:
                 yield maybeDeferred(initializer.initialize, self._config)
@@ -255,7 +257,6 @@ class Gateway:
             except Exception as error:
                 cause = str(error) or type(error).__name__
                 raise InitializationError(f"{service.name}: {cause}") from error
-        self._opened.append(service)
 
     @inlineCallbacks
     def _drain(self, conveyor: Conveyor) -> InlineCallbacks:

@@ -52,11 +52,10 @@ class WorkerPool(Service):
         End the threads, unless one is stuck: joining it would block the reactor for ever.
 
         The caller has refused new work and waited for the old before, so a busy thread is one
-        that missed its deadline; it ends with the process.
+        that missed its deadline; the threads end when it is done, or with the process.
         """
         super().stopService()
-        if not self._busy:
-            self._pool.stop()
+        self._stop_if_idle()
 
     def defer(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """
@@ -79,3 +78,9 @@ class WorkerPool(Service):
         if isinstance(result, Deferred):
             result = Failure(TypeError("a function for a worker returned a Deferred"))
         work.callback(result)
+        # After what the callbacks may have asked for.
+        self._stop_if_idle()
+
+    def _stop_if_idle(self) -> None:
+        if self._pool.started and not (self.running or self._busy):
+            self._pool.stop()

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyClass, verifyObject
 
-from guerrilla_tw.backends.chain import process_with
+from guerrilla_tw.backends.chain import initialize_with, process_with
 from guerrilla_tw.backends.gateway import (
     WORK_TIMEOUT,
     Gateway,
@@ -356,7 +356,7 @@ class States(GatewayTestCase):
         self.failureResultOf(self.gateway.initialize({"save_process": "life"}))
         failures.clear()
         self.run_with("life")
-        self.assertEqual(diary, ["open life", "open life"])
+        self.assertEqual(diary, ["open life", "close life", "open life"])
 
     def test_shutdown_of_what_does_not_run_does_nothing(self) -> None:
         self.successResultOf(self.gateway.shutdown())
@@ -556,12 +556,28 @@ class Beginning(GatewayTestCase):
     def test_failing_one_is_named_and_what_was_opened_is_closed(self) -> None:
         self.failures["open c"] = OSError("no such host")
         self.assert_fails("c: no such host")
-        self.assertEqual(self.diary, ["open a", "open b", "open c", "close b", "close a"])
+        self.assertEqual(
+            self.diary, ["open a", "open b", "open c", "close c", "close b", "close a"]
+        )
 
     def test_failing_deferred(self) -> None:
         self.waits["open a"] = fail(OSError("no such host"))
         self.assert_fails("a: no such host")
-        self.assertEqual(self.diary, ["open a"])
+        self.assertEqual(self.diary, ["open a", "close a"])
+
+    def test_what_a_processor_has_half_opened_is_closed(self) -> None:
+        def refuse(config: Mapping[str, object]) -> None:
+            raise OSError("no such host")
+
+        def construct(svc: IBackendService) -> Decorator:
+            decorator = Lifecycle(self.diary).construct(svc)
+            svc.add_initializer(initialize_with(refuse))
+            return decorator
+
+        self.add(half=construct)
+        self.config["save_process"] = "a|half|b"
+        self.assert_fails("half: no such host")
+        self.assertEqual(self.diary, ["open a", "open half", "close half", "close a"])
 
     def test_failing_recipient_check(self) -> None:
         self.failures["open d"] = OSError("no such host")
@@ -577,7 +593,7 @@ class Beginning(GatewayTestCase):
         initialized = self.gateway.initialize(self.config)
         initialized.cancel()
         self.failureResultOf(initialized, CancelledError)
-        self.assertEqual(self.diary, ["open a", "open b", "close a"])
+        self.assertEqual(self.diary, ["open a", "open b", "close b", "close a"])
         self.assertIs(self.gateway.state, State.ERROR)
         self.assertFalse(any(pool.running for pool in self.pools.values()))
 

@@ -119,7 +119,6 @@ class WorkerPoolTests(SynchronousTestCase):
         release.set()
         self.reactor.run_one()
         self.assertTrue(self.successResultOf(work))
-        pool.stopService()
 
     def test_stuck_thread_that_nobody_waits_for_does_not_hold_up_the_stop(self) -> None:
         pool = self.start()
@@ -129,4 +128,37 @@ class WorkerPoolTests(SynchronousTestCase):
         self.assert_stops_at_once(pool)
         release.set()
         self.reactor.run_one()
-        pool.stopService()
+
+    def test_threads_end_when_the_last_stuck_one_is_done(self) -> None:
+        pool = self.start(size=2)
+        idle = pool.defer(threading.current_thread)
+        self.reactor.run_one()
+        threads = [self.successResultOf(idle)]
+        releases = []
+        for _ in range(2):
+            work, release = self.hang(pool)
+            # Work that goes on there, as the next steps of a chain do.
+            following = work.addCallback(lambda _: pool.defer(threading.current_thread))
+            following.addCallback(lambda thread: threads.append(thread))
+            releases.append(release)
+        self.assert_stops_at_once(pool)
+        for release in releases:
+            self.assertTrue(any(thread.is_alive() for thread in threads))
+            release.set()
+            self.reactor.run_one()
+            self.reactor.run_one()
+        self.assertEqual(len(threads), 3)
+        self.assertFalse(any(thread.is_alive() for thread in threads))
+
+    def test_stopped_by_what_waits_for_the_last_work(self) -> None:
+        """As a Gateway does, which shuts down when its work is done."""
+        pool = self.start()
+        threads: list[Thread] = []
+
+        def end(thread: Thread) -> None:
+            threads.append(thread)
+            pool.stopService()
+
+        pool.defer(threading.current_thread).addCallback(end)
+        self.reactor.run_one()
+        self.assertFalse(threads[0].is_alive())

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    gatherResults,
+    inlineCallbacks,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, Logger, formatEvent
@@ -19,6 +26,7 @@ from twisted.trial.unittest import TestCase
 
 from guerrilla_tw.backends.gateway import Gateway, InitializationError
 from guerrilla_tw.backends.registry import Registry
+from guerrilla_tw.backends.results import STORE_UNAVAILABLE
 from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors import BUILTIN
@@ -236,8 +244,8 @@ class StoreTests(RedisTestCase):
     def test_trial_leaves_nothing(self) -> Steps:
         self.server.ask("FLUSHALL")
         yield self.start_here()
-        yield deferLater(reactor, 0.01)
-        self.assertEqual(self.server.ask("KEYS", "*"), [])
+        while self.server.ask("KEYS", "*"):
+            yield deferLater(reactor, 0.01)
 
     @inlineCallbacks
     def test_too_large_for_redis(self) -> Steps:
@@ -325,6 +333,57 @@ class StoreTests(RedisTestCase):
         self.assertEqual(self.count(f"{envelope.queued_id}: not stored in redis"), 1)
 
 
+class FakeRedis(Factory):
+    """
+    Says the same on each connection.
+
+    :param replies: one for each command. At the next it closes.
+
+    .. attribute:: at_a_loss
+
+        If it is set, it is fired at that next command, which stays without a reply.
+    """
+
+    noisy = False
+
+    def __init__(self, *replies: bytes) -> None:
+        self.replies = replies
+        self.at_a_loss: Deferred[None] | None = None
+        self.connections: list[Parrot] = []
+        listening: Any = reactor
+        self._port = listening.listenTCP(0, self, interface=HOST)
+        self.address = f"{HOST}:{self._port.getHost().port}"
+
+    def buildProtocol(self, _: object) -> Protocol:
+        self.connections.append(Parrot(self))
+        return self.connections[-1]
+
+    def close(self) -> Deferred[None]:
+        """End as a server does that is killed."""
+        for connection in self.connections:
+            connection.transport.abortConnection()
+        return maybeDeferred(self._port.stopListening)
+
+
+class Parrot(Protocol):
+    """A connection of such a Redis."""
+
+    transport: Any
+
+    def __init__(self, fake: FakeRedis) -> None:
+        self._fake = fake
+        self._replies = iter(fake.replies)
+
+    def dataReceived(self, data: bytes) -> None:
+        reply = next(self._replies, None)
+        if reply is not None:
+            self.transport.write(reply)
+        elif self._fake.at_a_loss is None:
+            self.transport.loseConnection()
+        elif not self._fake.at_a_loss.called:
+            self._fake.at_a_loss.callback(None)
+
+
 class FailureTests(RedisTestCase):
     """A server for each, since it has to suffer."""
 
@@ -354,26 +413,26 @@ class FailureTests(RedisTestCase):
 
     @inlineCallbacks
     def test_start_is_given_up(self) -> Steps:
-        with closing(socket.create_server((HOST, 0))) as silent:
-            address = f"{HOST}:{silent.getsockname()[1]}"
-            for settings in (
-                {"redis_interface": address},
-                {"redis_sentinels": [address, address], "redis_sentinel_master": "mail"},
-            ):
-                starting = self.start(**settings)
-                yield deferLater(reactor, 0.05)
-                starting.cancel()
-                yield self.assertFailure(starting, CancelledError)
+        silent = self.fake()
+        address = silent.address
+        for settings in (
+            {"redis_interface": address},
+            {"redis_sentinels": [address, address], "redis_sentinel_master": "mail"},
+        ):
+            silent.at_a_loss = Deferred()
+            starting = self.start(**settings)
+            yield silent.at_a_loss
+            starting.cancel()
+            yield self.assertFailure(starting, CancelledError)
 
     @inlineCallbacks
     def test_something_else_answers(self) -> Steps:
-        address = self.fake(b"+HELLO\r\n")
-        why = yield self.why_not_started(redis_interface=address)
+        why = yield self.why_not_started(redis_interface=self.fake(b"+HELLO\r\n").address)
         self.assertIn("what answers is not Redis", why)
 
     @inlineCallbacks
     def test_every_write_is_cut_off(self) -> Steps:
-        gateway = yield self.start(redis_interface=self.fake(b"+OK\r\n"))
+        gateway = yield self.start(redis_interface=self.fake(b"+OK\r\n").address)
         line = yield self.refuse(gateway)
         self.assertIn("Lost connection", line)
 
@@ -382,30 +441,16 @@ class FailureTests(RedisTestCase):
         repeated = (
             b"-ERR unknown command 'SETEX', with args beginning with: 'key' 'Subject: hello\r\n"
         )
-        gateway = yield self.start(redis_interface=self.fake(b"+OK\r\n", repeated))
+        gateway = yield self.start(redis_interface=self.fake(b"+OK\r\n", repeated).address)
         line = yield self.refuse(gateway)
         self.assertIn(": unknown command 'SETEX'", line)
         self.assertNotIn("Subject", line)
 
-    def fake(self, *replies: bytes) -> str:
-        """:returns: where somebody says these, one for each command, and closes at the next."""
-
-        class Fake(Protocol):
-            def connectionMade(self) -> None:
-                self.replies = iter(replies)
-
-            def dataReceived(self, data: bytes) -> None:
-                assert self.transport is not None
-                reply = next(self.replies, None)
-                if reply is None:
-                    self.transport.loseConnection()
-                else:
-                    self.transport.write(reply)
-
-        listening: Any = reactor
-        port = listening.listenTCP(0, Factory.forProtocol(Fake), interface=HOST)
-        self.addCleanup(port.stopListening)
-        return f"{HOST}:{port.getHost().port}"
+    def fake(self, *replies: bytes) -> FakeRedis:
+        """:returns: one that listens."""
+        fake = FakeRedis(*replies)
+        self.addCleanup(fake.close)
+        return fake
 
     @inlineCallbacks
     def test_killed_and_restarted(self) -> Steps:
@@ -437,13 +482,39 @@ class FailureTests(RedisTestCase):
     @inlineCallbacks
     def test_killed_within_a_message(self) -> Steps:
         self.hurry()
-        server = self.server()
-        gateway = yield self.start(redis_interface=server.address, save_workers_size=1)
-        server.pause()
+        fake = self.fake(b"+OK\r\n")
+        fake.at_a_loss = Deferred()
+        gateway = yield self.start(redis_interface=fake.address, save_workers_size=1)
         line = self.refuse(gateway)
-        yield deferLater(reactor, 0.1)
-        server.kill()
+        yield fake.at_a_loss
+        yield fake.close()
         self.assertIn("not stored", (yield line))
+
+    @inlineCallbacks
+    def test_what_waited_for_its_slot_is_not_stored_too_late(self) -> Steps:
+        server = self.server()
+        gateway = yield self.start(
+            redis_interface=server.address, save_workers_size=1, gw_save_timeout=SHORT
+        )
+        server.pause()
+        # The second one begins when the first one is given up, and has less time.
+        envelopes = [make_envelope(), make_envelope()]
+        results = yield gatherResults([self.send(gateway, envelope) for envelope in envelopes])
+        self.assertEqual(results, [STORE_UNAVAILABLE] * 2)
+        server.go_on()
+        yield self.save_at_last(gateway)
+        self.assertIsNone(server.ask("GET", envelopes[1].hashes[0]))
+
+    @inlineCallbacks
+    def test_too_large_for_redis_that_stays_connected(self) -> Steps:
+        too_large = b"-ERR Protocol error: invalid bulk length\r\n"
+        fake = self.fake(b"+OK\r\n", too_large)
+        gateway = yield self.start(
+            redis_interface=fake.address, save_workers_size=1, gw_save_timeout=SHORT
+        )
+        for _ in range(3):
+            result = yield self.send(gateway, make_envelope())
+            self.assertEqual((result.code, result.enhanced), (552, "5.3.4"))
 
     @inlineCallbacks
     def test_paused(self) -> Steps:
@@ -452,7 +523,7 @@ class FailureTests(RedisTestCase):
         yield self.save(gateway, make_envelope())
         server.pause()
         line = yield self.refuse(gateway)
-        self.assertIn("not done within 0.8 seconds", line)
+        self.assertRegex(line, r"not done within 0\.[78] seconds")
         server.go_on()
         key = yield self.save_at_last(gateway)
         self.assertIsNotNone(server.ask("GET", key))
@@ -471,7 +542,7 @@ class FailureTests(RedisTestCase):
         envelope = make_envelope()
         result = yield self.send(gateway, envelope)
         self.assertEqual(result.code, 250)
-        self.assertEqual(self.count("not done within 0.4 seconds"), 1)
+        self.assertEqual(self.count("not done within 0."), 1)
 
     @inlineCallbacks
     def test_shutdown_while_paused(self) -> Steps:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from guerrilla_tw.backends.chain import initialize_with, process_with
-from guerrilla_tw.backends.gateway import Gateway
+from guerrilla_tw.backends.chain import process_with
+from guerrilla_tw.backends.gateway import Gateway, InitializationError, IReactor
 from guerrilla_tw.backends.registry import Decorator, Registry
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, queued
+from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import IBackendService, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors import BUILTIN, guerrilla_db_redis
 from guerrilla_tw.processors.compressor import COMPRESSED
-from guerrilla_tw.processors.guerrilla_db_redis import GuerrillaDbRedisConfig
+from guerrilla_tw.processors.guerrilla_db_redis import MySqlInBatches
 from guerrilla_tw.processors.redis.processor import IN_REDIS
+from guerrilla_tw.processors.sql.schema import table_ddl
 from guerrilla_tw.processors.sql.settings import TableConfig
-from guerrilla_tw.processors.sql.store import StoreError
+from tests.backends.fakes import FakeReactor, Lifecycle
 from tests.integration.daemon_process import free_port
-from tests.processors.support import Chain, make_envelope
+from tests.processors.support import Chain, InlinePool, make_envelope
 
 SETTINGS: Mapping[str, object] = {
     "mysql_db": "mail",
@@ -33,8 +34,8 @@ SETTINGS: Mapping[str, object] = {
 
 
 class SettingsTests(SynchronousTestCase):
-    def convert(self, **settings: object) -> GuerrillaDbRedisConfig:
-        return convert_settings({**SETTINGS, **settings}, GuerrillaDbRedisConfig)
+    def convert(self, **settings: object) -> MySqlInBatches:
+        return convert_settings({**SETTINGS, **settings}, MySqlInBatches)
 
     def test_batches_are_on_by_default(self) -> None:
         for settings in ({}, {"sql_batch_size": 0, "sql_batch_wait": ""}):
@@ -44,6 +45,16 @@ class SettingsTests(SynchronousTestCase):
     def test_other_batches(self) -> None:
         config = self.convert(sql_batch_size=1, sql_batch_wait="2ms")
         self.assertEqual((config.sql_batch_size, config.sql_batch_wait), (1, 0.002))
+
+    def test_place_in_the_form_of_later_years(self) -> None:
+        settings = {**SETTINGS, "sql_dsn": "root:ok@tcp(127.0.0.1:3306)/db", "sql_driver": "mysql"}
+        for name in ("mysql_host", "mysql_db", "mysql_user"):
+            settings.pop(name, None)
+        gateway = Gateway(Registry(BUILTIN), Clock(), Logger("test"))  # type: ignore[arg-type]
+        config = {**settings, "save_process": "GuerrillaDbRedis", "save_workers_size": 2}
+        self.assertEqual(gateway.check(config), [])
+        (ddl, *_) = table_ddl(config)
+        self.assertIn("ENGINE=InnoDB", ddl)
 
     def test_settings_of_mysql_are_checked(self) -> None:
         for name, value in (("sql_batch_size", -1), ("mail_table", "a;b"), ("mysql_db", "")):
@@ -156,22 +167,23 @@ class CompositionTests(SynchronousTestCase):
         self.assertEqual(self.tables[-1].seen, [])
 
 
-class OpeningTests(SynchronousTestCase):
-    def test_redis_is_left_alone_if_mysql_cannot_be_opened(self) -> None:
-        """It would keep its connections: what a processor has half opened is not closed."""
-        opened: list[str] = []
+class InlineThreads(InlinePool):
+    """For a Gateway."""
 
-        def fake_redis(svc: IBackendService) -> Decorator:
-            svc.add_initializer(initialize_with(lambda config: opened.append("redis")))
-            return lambda following: following
+    def __init__(self, reactor: IReactor, size: int, name: str) -> None:
+        WorkerPool.__init__(self, reactor, size, name)
+        self.visits = 0
+
+
+class OpeningTests(SynchronousTestCase):
+    def test_redis_is_closed_if_mysql_cannot_be_opened(self) -> None:
+        """It would keep its connections, and make them anew for ever."""
+        diary: list[str] = []
+        fake_redis = Lifecycle(diary).construct
 
         self.patch(guerrilla_db_redis, "redis_if_available", fake_redis)
+        gateway = Gateway(Registry(BUILTIN), FakeReactor(), Logger("test"), InlineThreads)
         host = f"127.0.0.1:{free_port()}"
-        (svc,) = Chain(self, "GuerrillaDbRedis", **SETTINGS, mysql_host=host).services
-        initializers = iter(svc.initializers)
-        opening = next(initializers).initialize({})
-        assert isinstance(opening, Deferred)
-        self.failureResultOf(opening, StoreError)
-        self.assertEqual(opened, [])
-        next(initializers).initialize({})
-        self.assertEqual(opened, ["redis"])
+        config = {**SETTINGS, "save_process": "GuerrillaDbRedis", "mysql_host": host}
+        self.failureResultOf(gateway.initialize(config), InitializationError)
+        self.assertEqual(diary, ["open GuerrillaDbRedis", "close GuerrillaDbRedis"])

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
 
-from guerrilla_tw.backends.chain import initialize_with
+from guerrilla_tw.backends.chain import initialize_with, process_with_deferred
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.backends.results import NO_SUCH_USER, STORE_UNAVAILABLE, Result
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.config.listen import Interface, parse_interface
-from guerrilla_tw.interfaces import IBackendService, IProcessor, IResult, Task
+from guerrilla_tw.interfaces import IBackendService, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors.fastcgi.protocol import Exchange, Output, Server
 from guerrilla_tw.processors.fastcgi.records import FastCGIError, parse_answer
@@ -115,31 +114,11 @@ def fastcgi(svc: IBackendService) -> Decorator:
     client = FastCGIClient(config, svc)
     svc.declare_store()
     svc.add_initializer(initialize_with(client.initialize))
-    return lambda following: FastCGIProcessor(client, following)
 
+    def ask(envelope: Envelope, task: Task) -> Deferred[IResult | None]:
+        return Deferred.fromCoroutine(client.ask(envelope, task))
 
-@implementer(IProcessor)
-class FastCGIProcessor:
-    """
-    A link of a chain that asks a script.
-
-    :param client: asks it.
-    :param following: the next link, for what the script agrees to.
-    """
-
-    def __init__(self, client: FastCGIClient, following: IProcessor) -> None:
-        self._client = client
-        self._following = following
-
-    def process(self, envelope: Envelope, task: Task) -> Deferred[IResult]:
-        """See :meth:`.IProcessor.process`."""
-        answer = Deferred.fromCoroutine(self._client.ask(envelope, task))
-        return answer.addCallback(self._go_on, envelope, task)
-
-    def _go_on(
-        self, result: IResult | None, envelope: Envelope, task: Task
-    ) -> IResult | Deferred[IResult]:
-        return self._following.process(envelope, task) if result is None else result
+    return process_with_deferred(ask)
 
 
 class FastCGIClient:
@@ -153,8 +132,6 @@ class FastCGIClient:
     def __init__(self, config: FastCGIConfig, svc: IBackendService) -> None:
         self._config = config
         self._svc = svc
-        # Below the gateway's own deadline, so that the log gets the reason.
-        self._deadline = svc.timeout * 0.8
         self._server = Server(svc.reactor, config.address, config.fcgi_connection_address)
 
     def initialize(self, config: Mapping[str, object]) -> Deferred[None]:
@@ -167,7 +144,7 @@ class FastCGIClient:
 
     async def _probe(self) -> None:
         try:
-            await self._in_time(Deferred.fromCoroutine(self._server.probe()))
+            await self._within(self._svc.timeout, self._server.probe())
         except FastCGIError as error:
             raise FastCGIError(f"fcgi_connection_address: {error}") from error
 
@@ -181,7 +158,8 @@ class FastCGIClient:
         script: str = getattr(self._config, question.script)
         output = Output()
         try:
-            await self._in_time(Deferred.fromCoroutine(self._run(script, envelope, task, output)))
+            run = self._run(script, envelope, task, output)
+            await self._within(self._svc.time_for(envelope), run)
             return _judge(bytes(output.stdout), question)
         except (FastCGIError, OSError) as error:
             self._svc.log.error(
@@ -194,11 +172,14 @@ class FastCGIClient:
         finally:
             self._log_complaints(script, envelope, bytes(output.stderr))
 
-    def _in_time(self, work: Deferred[T]) -> Deferred[T]:
+    def _within(self, seconds: float, work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
         def too_late(_: object, timeout: float) -> T:
-            raise FastCGIError(f"no answer after {timeout:g} seconds")
+            raise FastCGIError(f"no answer after {timeout:.1f} seconds")
 
-        return work.addTimeout(self._deadline, self._svc.reactor, too_late)
+        if not seconds:
+            work.close()
+            raise FastCGIError("no time is left")
+        return Deferred.fromCoroutine(work).addTimeout(seconds, self._svc.reactor, too_late)
 
     async def _run(self, script: str, envelope: Envelope, task: Task, output: Output) -> None:
         if task is Task.SAVE_MAIL:

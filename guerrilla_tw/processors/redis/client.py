@@ -85,11 +85,16 @@ class RedisClient:
         :raises RedisUnavailable: it was not written, as far as is known.
         :raises TooLargeForRedis: it never will be.
         """
-        try:
-            yield self._try_setex(key, seconds, data)
-        except _ConnectionLost:
-            # Perhaps before Redis saw the message; and to write a key twice does no harm.
-            yield self._try_setex(key, seconds, data)
+        for again in (True, True, False):
+            try:
+                yield self._try_setex(key, seconds, data)
+            except _ConnectionLost:
+                # Perhaps before Redis saw the message; and to write a key twice does no harm. The
+                # next connection may have had its trial just before Redis ended, too.
+                if not again:
+                    raise
+            else:
+                return
 
     @inlineCallbacks
     def _try_setex(self, key: str, seconds: int, data: bytes) -> InlineCallbacks:
@@ -105,7 +110,8 @@ class RedisClient:
         except (RedisError, RedisUnavailable) as error:
             cause = cause_of(error)
             if _TOO_LARGE in cause:
-                # Redis closes the connection.
+                # This Redis is well, but what it makes of the octets that follow is unknown.
+                connection.end("too large")
                 raise TooLargeForRedis(cause) from None
             self._pool.retire(connection, cause)
             raise RedisUnavailable(cause) from None

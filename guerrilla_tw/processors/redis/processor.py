@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks
 from zope.interface import implementer
 
+from guerrilla_tw.backends.chain import process_with_deferred
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE, Result
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.interfaces import (
     IBackendService,
     IInitializer,
-    IProcessor,
     IResult,
     IShutdowner,
     Task,
@@ -48,12 +48,12 @@ class RedisStore:
         self._svc = svc
         self._required = required
         self._target = config.target()
-        # Below the gateway's own deadline, so that the client and the log get this reason; and
-        # with time left for another store, if one comes after it.
-        self._deadline = svc.timeout * (0.8 if required else 0.4)
+        # Of the time that stores have: some is left for another one, if it comes after this.
+        self._share = 1.0 if required else 0.5
         self._client: RedisClient | None = None
 
-    def initialize(self, config: Mapping[str, object]) -> Deferred[None]:
+    @inlineCallbacks
+    def initialize(self, config: Mapping[str, object]) -> Generator[Deferred[Any], Any, None]:
         """
         Connect, and try whether Redis can be written.
 
@@ -62,36 +62,39 @@ class RedisStore:
         # Here and not above: txredisapi installs a reactor when it is imported.
         from guerrilla_tw.processors.redis.client import RedisClient
 
-        self._client = RedisClient(
+        client = RedisClient(
             self._target,
             self._config.redis_pool_size or self._svc.workers,
-            self._deadline,
+            self._svc.timeout,
             self._svc.reactor,
             self._svc.log,
         )
-        return self._client.open()
+        yield client.open()
+        self._client = client
 
-    def shutdown(self) -> Deferred[None]:
+    def shutdown(self) -> Deferred[None] | None:
         """Close all connections."""
-        assert self._client is not None
-        return self._client.close()
+        return self._client.close() if self._client is not None else None
 
     @inlineCallbacks
-    def save(self, envelope: Envelope) -> Generator[Deferred[Any], Any, Result | None]:
+    def save(self, envelope: Envelope) -> Generator[Deferred[Any], Any, IResult | None]:
         """
         Store a message, once for all its recipients.
 
         :returns: None to go on with the chain.
         """
         key = envelope.hashes[0]
+        seconds = self._svc.time_for(envelope) * self._share
+        if not seconds:
+            return self._refuse(envelope, "no time is left", STORE_UNAVAILABLE)
         try:
-            yield self._write(key, envelope).addTimeout(self._deadline, self._svc.reactor)
+            yield self._write(key, envelope).addTimeout(seconds, self._svc.reactor)
         except TooLargeForRedis as error:
             return self._refuse(envelope, f"too large: {error}", TOO_LARGE_FOR_STORE)
         except RedisUnavailable as error:
             return self._refuse(envelope, str(error), STORE_UNAVAILABLE)
         except TimeoutError:
-            cause = f"not done within {self._deadline:g} seconds"
+            cause = f"not done within {seconds:.1f} seconds"
             return self._refuse(envelope, cause, STORE_UNAVAILABLE)
         envelope.values[IN_REDIS] = key
         envelope.stored_as = key
@@ -118,31 +121,6 @@ class RedisStore:
             cause=cause,
         )
         return result if self._required else None
-
-
-@implementer(IProcessor)
-class SaveToRedis:
-    """
-    The store as a link of a chain: it is on the reactor's thread, so it is no step.
-
-    :param store: Redis.
-    :param following: the next link.
-    """
-
-    def __init__(self, store: RedisStore, following: IProcessor) -> None:
-        self._store = store
-        self._following = following
-
-    def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
-        """See :meth:`.IProcessor.process`."""
-        if task is not Task.SAVE_MAIL:
-            return self._following.process(envelope, task)
-        return self._store.save(envelope).addCallback(self._go_on, envelope, task)
-
-    def _go_on(
-        self, result: Result | None, envelope: Envelope, task: Task
-    ) -> IResult | Deferred[IResult]:
-        return self._following.process(envelope, task) if result is None else result
 
 
 def redis(svc: IBackendService) -> Decorator:
@@ -173,7 +151,11 @@ def _make(svc: IBackendService, required: bool) -> Decorator:
         raise ConfigError("needs the hashes: put Hasher before it")
     svc.add_initializer(store)
     svc.add_shutdowner(store)
-    return lambda following: SaveToRedis(store, following)
+
+    def save(envelope: Envelope, task: Task) -> Deferred[IResult | None] | None:
+        return store.save(envelope) if task is Task.SAVE_MAIL else None
+
+    return process_with_deferred(save)
 
 
 def _stored_data(envelope: Envelope) -> bytes:

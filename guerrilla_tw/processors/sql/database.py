@@ -20,12 +20,12 @@ from guerrilla_tw.processors.sql.source import Kind, Source
 
 # Module, and the distribution that brings it.
 _PACKAGES: Final = {"mysql": ("pymysql", "PyMySQL"), "postgresql": ("pg8000", "pg8000")}
-# Of svc.timeout. All that is done for a message fits in the first, also when a server hangs, is
-# given up after the second, and hangs again on a fresh connection.
-_WHOLE: Final = 0.8
-_OPERATION: Final = 0.35
+# Of svc.timeout, of which a store has four fifths. A server that hangs may do so once more, on a
+# fresh connection, also when the message has waited for a worker.
+_OPERATION: Final = 0.25
 # A server that waits for a lock says so before it is given up.
-_LOCK: Final = 0.3
+_LOCK: Final = 0.2
+_SQLITE_LOCK: Final = 0.8
 # Seconds. SQLite counts milliseconds in 32 bits, and takes what overflows for none at all.
 _LONGEST_WAIT: Final = 3600.0
 #: In a connection's ``info``: the server's number for it.
@@ -34,14 +34,12 @@ SESSION: Final = "session"
 
 class Patience(msgspec.Struct, frozen=True):
     """
-    How long a store waits.
+    How long a store waits, at most.
 
-    :param whole: seconds for all that is done for a message.
     :param operation: seconds for one answer of a server; 0 if there is none.
     :param lock: seconds for a lock, or a connection of the pool, that somebody else has.
     """
 
-    whole: float
     operation: float
     lock: float
 
@@ -52,12 +50,11 @@ def patience(timeout: float, source: Source) -> Patience:
     :param source: may ask for less patience.
     """
     timeout = min(timeout, _LONGEST_WAIT)
-    whole = timeout * _WHOLE
     if source.kind == "sqlite":
         # It answers at once, or waits for a lock, and tries again by itself until then.
-        return Patience(whole, 0, whole)
+        return Patience(0, timeout * _SQLITE_LOCK)
     operation = min(timeout * _OPERATION, source.longest_wait or timeout)
-    return Patience(whole, operation, operation * _LOCK / _OPERATION)
+    return Patience(operation, operation * _LOCK / _OPERATION)
 
 
 class PoolSize(msgspec.Struct, frozen=True):
@@ -213,10 +210,11 @@ def _postgresql_connector(source: Source, limits: Patience) -> dict[str, Any]:
         arguments["ssl_context"] = False
     elif source.tls != "preferred":
         arguments["ssl_context"] = _tls_context(source)
-    return {"creator": partial(_connect_postgresql, arguments)}
+    return {"creator": partial(_connect_postgresql, arguments, _postgresql_connection())}
 
 
-def _connect_postgresql(arguments: dict[str, Any]) -> Any:
+def _postgresql_connection() -> type[Any]:
+    """:returns: the type of a connection."""
     from pg8000 import Connection, InterfaceError  # type: ignore[import-untyped]
 
     class PostgreSqlConnection(Connection):  # type: ignore[misc]
@@ -231,8 +229,14 @@ def _connect_postgresql(arguments: dict[str, Any]) -> Any:
             with suppress(InterfaceError):
                 super().close()
 
+    return PostgreSqlConnection
+
+
+def _connect_postgresql(arguments: dict[str, Any], connection: type[Any]) -> Any:
+    from pg8000 import InterfaceError
+
     if arguments["host"] is None:
-        return PostgreSqlConnection(**arguments)
+        return connection(**arguments)
     try:
         server = socket.create_connection(
             (arguments["host"], arguments["port"]), arguments["timeout"]
@@ -243,7 +247,7 @@ def _connect_postgresql(arguments: dict[str, Any]) -> Any:
     # server has acknowledged the one before, and the server for it, 40 milliseconds each time.
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        return PostgreSqlConnection(**arguments, sock=server)
+        return connection(**arguments, sock=server)
     except BaseException:
         server.close()
         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
@@ -35,6 +34,11 @@ _KINDS: Final[Mapping[str, Kind]] = {
 }
 _URL: Final = re.compile(r"([A-Za-z0-9]+)(?:\+([A-Za-z0-9_]+))?://")
 _GO_ADDRESS: Final = re.compile(r"(?:([a-z0-9]*)(?:\(([^()]*)\))?)?")
+# A name of libpq's, and its value: in single quotes or bare. What follows a backslash is taken as
+# it is.
+_KEYWORD: Final = re.compile(
+    r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?!')(?:[^\s\\]|\\.)*))", re.DOTALL
+)
 # What is meant for another database. As a path it would be told, with its password.
 _NO_PATH: Final = re.compile(r":.*@|@[a-z0-9]*\(|\b(?:host|dbname|user|password)\s*=")
 
@@ -123,11 +127,16 @@ def _read_go_mysql(dsn: str) -> Source:
 
 
 def _read_keywords(dsn: str) -> Source:
-    """Of lib/pq's ``name=value`` pairs; a value may stand in single quotes."""
-    try:
-        pairs = [part.partition("=") for part in shlex.split(dsn)]
-    except ValueError:
-        raise wrong_dsn("a quote is not closed") from None
-    if not pairs or not all(name and equals for name, equals, _ in pairs):
+    """Of lib/pq's ``name=value`` pairs, by libpq's rules (PostgreSQL's manual, 34.1.1.1)."""
+    dsn = dsn.rstrip()
+    keywords = {}
+    end = 0
+    while end < len(dsn):
+        match = _KEYWORD.match(dsn, end)
+        if match is None:
+            break
+        keywords[match[1]] = re.sub(r"\\(.)", r"\1", match[2] or match[3] or "", flags=re.DOTALL)
+        end = match.end()
+    if not keywords or end < len(dsn):
         raise wrong_dsn("is neither a URL nor in the form host=... user=... dbname=...")
-    return postgresql_source({name: value for name, _, value in pairs})
+    return postgresql_source(keywords)

@@ -19,13 +19,7 @@ from guerrilla_tw.processors.sql.store import StoreError
 
 # Seconds for the whole of it; nobody waits but who gave the command.
 _TIMEOUT: Final = 60.0
-# Processor's name in lower case -> its settings.
-_STORES: Final[Mapping[str, type[TableConfig]]] = {
-    "sql": SqlConfig,
-    "mysql": MySqlConfig,
-    "guerrilladbredis": MySqlConfig,
-    "guerrillaredisdb": MySqlConfig,
-}
+_PROCESSORS: Final = frozenset({"sql", "mysql", "guerrilladbredis", "guerrillaredisdb"})
 
 
 def create_tables(backend_config: Mapping[str, object]) -> list[str]:
@@ -56,11 +50,18 @@ def table_ddl(backend_config: Mapping[str, object]) -> list[str]:
 
 
 def _configs(backend_config: Mapping[str, object]) -> list[TableConfig]:
-    names = str(backend_config.get("save_process", "")).lower().split("|")
-    types = dict.fromkeys(_STORES[name.strip()] for name in names if name.strip() in _STORES)
-    if not types:
+    chain = str(backend_config.get("save_process", "")).lower().split("|")
+    names = _PROCESSORS.intersection(map(str.strip, chain))
+    if not names:
         raise ConfigError("names no processor that stores in SQL", "backend_config.save_process")
-    return [convert_settings(backend_config, kind) for kind in types]
+    kinds = dict.fromkeys(_settings_of(name, backend_config) for name in sorted(names))
+    return [convert_settings(backend_config, kind) for kind in kinds]
+
+
+def _settings_of(name: str, backend_config: Mapping[str, object]) -> type[TableConfig]:
+    if name == "sql" or (name != "mysql" and "sql_dsn" in backend_config):
+        return SqlConfig
+    return MySqlConfig
 
 
 def _create(config: TableConfig) -> str:

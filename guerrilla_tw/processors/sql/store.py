@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from threading import Lock
 
 import msgspec
 from sqlalchemy import Connection, Engine, column, false, insert, select, table
@@ -11,7 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE, Result
+from guerrilla_tw.backends.results import (
+    PROCESSING_FAILED,
+    STORE_UNAVAILABLE,
+    TOO_LARGE_FOR_STORE,
+    Result,
+)
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IResult, IShutdowner, Task
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
@@ -21,7 +27,7 @@ from guerrilla_tw.processors.sql.insert_statement import insert_as_written, inse
 from guerrilla_tw.processors.sql.mail_table import mail_rows, mail_table
 from guerrilla_tw.processors.sql.settings import TableConfig
 from guerrilla_tw.processors.sql.table_fit import TableError, TableFit, fit_table
-from guerrilla_tw.processors.sql.writer import NotWritten, Row, Writer
+from guerrilla_tw.processors.sql.writer import TOO_LONG, NotWritten, Row, Writer
 
 
 class StoreError(Exception):
@@ -34,10 +40,12 @@ class _Message(msgspec.Struct, frozen=True):
 
     :param envelope: of the message.
     :param rows: of it.
+    :param until: when to give up (time.monotonic).
     """
 
     envelope: Envelope
     rows: list[Row]
+    until: float
 
 
 @implementer(IInitializer, IShutdowner)
@@ -57,6 +65,8 @@ class SqlStore:
         check_driver(self._source.kind, f"backend_config.{config.driver_setting()}")
         self._limits = patience(svc.timeout, self._source)
         self._engine: Engine | None = None
+        # Nobody may wait for the opening any more, and it go on in its thread.
+        self._opening = Lock()
         self._fit: TableFit | None = None
         self._writer: Writer
 
@@ -70,18 +80,24 @@ class SqlStore:
 
     def _open(self) -> None:
         try:
-            self._engine = open_database(
-                self._source, self._limits, self._config.pool_size(), self._svc.workers
-            )
-            if self._source.kind == "sqlite":
-                self._table.metadata.create_all(self._engine)
-            with self._engine.connect() as connection:
-                self._prepare(connection, self._engine)
-        except (SQLAlchemyError, OSError, TableError) as error:
+            with self._opening:
+                self._connect()
+        except BaseException as error:
             self._close()
+            if not isinstance(error, (SQLAlchemyError, OSError, TableError)):
+                raise
             why = str(error) if isinstance(error, TableError) else cause(error)
             where = f"table {self._config.mail_table} in {self._source.where}"
             raise StoreError(f"cannot store in {where}: {why}") from error
+
+    def _connect(self) -> None:
+        self._engine = open_database(
+            self._source, self._limits, self._config.pool_size(), self._svc.workers
+        )
+        if self._source.kind == "sqlite":
+            self._table.metadata.create_all(self._engine)
+        with self._engine.connect() as connection:
+            self._prepare(connection, self._engine)
 
     def _prepare(self, connection: Connection, engine: Engine) -> None:
         raw = (self._config.sql_insert, self._config.sql_values)
@@ -112,12 +128,13 @@ class SqlStore:
         connection.execute(insert(there).from_select(names, nothing))
 
     def shutdown(self) -> Deferred[None]:
-        """Close all connections."""
+        """Close all connections, also those that are being opened."""
         return self._svc.defer_to_worker(self._close)
 
     def _close(self) -> None:
-        if self._engine is not None:
-            self._engine.dispose()
+        with self._opening:
+            if self._engine is not None:
+                self._engine.dispose()
 
     def save(self, envelope: Envelope, task: Task) -> IResult | None:
         """
@@ -134,33 +151,47 @@ class SqlStore:
 
         :returns: a result for each, in order; None where :meth:`save` would return it.
         """
-        until = time.monotonic() + self._limits.whole
         results: dict[str, IResult | None] = {}
         messages = []
         for envelope in envelopes:
-            message = _Message(envelope, self._rows(envelope))
-            if self._writer.is_too_large(message.rows):
-                trouble = NotWritten(Trouble.TOO_LARGE, "it is larger than the server takes")
-                results[envelope.queued_id] = self._refuse(envelope, trouble)
-            else:
-                messages.append(message)
+            try:
+                messages.append(self._accept(envelope))
+            except NotWritten as error:
+                results[envelope.queued_id] = self._refuse(envelope, error)
+            except Exception as error:
+                # Of a processor that somebody wrote, or of an embedder: it is not as we expect it.
+                self._log_refusal(envelope, f"no row can be made of it: {type(error).__name__}")
+                results[envelope.queued_id] = PROCESSING_FAILED
         if messages:
-            self._store(messages, until, results)
+            self._store(messages, results)
         return [results[envelope.queued_id] for envelope in envelopes]
+
+    def _accept(self, envelope: Envelope) -> _Message:
+        """
+        Take a message into a batch.
+
+        :raises NotWritten: it cannot be written, or is so late that others should not hurry for it.
+        """
+        until = time.monotonic() + self._svc.time_for(envelope)
+        rows = self._rows(envelope)
+        if self._writer.is_too_large(rows):
+            raise NotWritten(Trouble.TOO_LARGE, "it is larger than the server takes")
+        if not self._writer.is_time(until):
+            raise NotWritten(Trouble.BUSY, TOO_LONG)
+        return _Message(envelope, rows, until)
 
     def _rows(self, envelope: Envelope) -> list[Row]:
         rows = mail_rows(envelope, self._config.primary_mail_host)
         return [row if self._fit is None else self._fit.fit(row) for row in rows]
 
-    def _store(
-        self, messages: list[_Message], until: float, results: dict[str, IResult | None]
-    ) -> None:
+    def _store(self, messages: list[_Message], results: dict[str, IResult | None]) -> None:
+        rows = [row for message in messages for row in message.rows]
         try:
-            self._writer.write([row for message in messages for row in message.rows], until)
+            self._writer.write(rows, min(message.until for message in messages))
         except NotWritten as error:
             if len(messages) > 1 and error.kind in (Trouble.REFUSED, Trouble.TOO_LARGE):
                 for message in messages:
-                    self._store([message], until, results)
+                    self._store([message], results)
             else:
                 for message in messages:
                     envelope = message.envelope
@@ -181,13 +212,16 @@ class SqlStore:
             )
 
     def _refuse(self, envelope: Envelope, error: NotWritten) -> Result:
+        self._log_refusal(envelope, str(error))
+        return TOO_LARGE_FOR_STORE if error.kind is Trouble.TOO_LARGE else STORE_UNAVAILABLE
+
+    def _log_refusal(self, envelope: Envelope, cause: str) -> None:
         self._svc.log.error(
             "{queued_id}: not stored in {table}: {cause}",
             queued_id=envelope.queued_id,
             table=self._config.mail_table,
-            cause=str(error),
+            cause=cause,
         )
-        return TOO_LARGE_FOR_STORE if error.kind is Trouble.TOO_LARGE else STORE_UNAVAILABLE
 
 
 def _example() -> Envelope:

@@ -26,6 +26,8 @@ _MYSQL_ENCODINGS: Final = {
 }
 _POSTGRESQL_ENCODINGS: Final = {"sql_ascii": "utf-8"}
 _MYSQL_SHORT: Final = frozenset({"utf8", "utf8mb3", "ucs2"})
+# Octets that MySQL's smallest text holds, whatever its character set; it has no length of its own.
+_TINYTEXT: Final = 255
 _BEYOND_SHORT: Final = re.compile("[^\0-\uffff]")
 # Of MySQL: what a transaction means nothing to.
 _WITHOUT_TRANSACTIONS: Final = frozenset({"aria", "archive", "csv", "memory", "myisam"})
@@ -74,6 +76,8 @@ def fit_table(connection: Connection, table: Table) -> TableFit:
                 f"the column {name} needs a value, and has no default; sql_insert can give it one"
             )
     database = connection.dialect.name
+    if database == "postgresql":
+        _check_sequences(connection, table)
     charsets = _charsets(connection, table)
     fitters = {
         name: _fitter(name, found[name]["type"], charsets.get(name, charsets[""]), database)
@@ -87,6 +91,26 @@ def fit_table(connection: Connection, table: Table) -> TableFit:
         if engine.lower() in _WITHOUT_TRANSACTIONS:
             warnings.append(f"is kept by {engine}, which knows no transactions")
     return TableFit(fitters, tuple(warnings))
+
+
+def _check_sequences(connection: Connection, table: Table) -> None:
+    """:raises TableError: the user may not number a row."""
+    # An INSERT that writes no row does not use them. A column that is an identity has none that
+    # needs a right.
+    name = connection.dialect.identifier_preparer.format_table(table)
+    sequences = connection.execute(
+        text(
+            "SELECT s.relname FROM pg_attrdef d JOIN pg_depend p ON p.objid = d.oid"
+            " AND p.classid = 'pg_attrdef'::regclass AND p.refclassid = 'pg_class'::regclass"
+            " JOIN pg_class s ON s.oid = p.refobjid WHERE d.adrelid = to_regclass(:name)"
+            # In this order, since it is an error for what is no sequence.
+            " AND CASE s.relkind WHEN 'S'"
+            " THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') ELSE FALSE END"
+        ),
+        {"name": name},
+    )
+    for (sequence,) in sequences:
+        raise TableError(f"permission denied for sequence {sequence}")
 
 
 def _key(table: Table) -> tuple[str, str | None]:
@@ -157,6 +181,7 @@ class _Text:
 
     def __init__(self, kind: Any, charset: str, database: str) -> None:
         self._length: int | None = getattr(kind, "length", None)
+        self._octets = _TINYTEXT if kind.__visit_name__ == "TINYTEXT" else None
         self._is_short = database == "mysql" and charset in _MYSQL_SHORT
         names = _MYSQL_ENCODINGS if database == "mysql" else _POSTGRESQL_ENCODINGS
         try:
@@ -168,7 +193,8 @@ class _Text:
         # PostgreSQL knows no NUL in a text.
         value = value.replace("\0", "?")[: self._length]
         if value.isascii():
-            return value
+            return value[: self._octets]
         if self._is_short:
             value = _BEYOND_SHORT.sub("?", value)
-        return value.encode(self._encoding, "replace").decode(self._encoding)
+        octets = value.encode(self._encoding, "replace")[: self._octets]
+        return octets.decode(self._encoding, "ignore")

@@ -30,6 +30,8 @@ _SESSIONS: Final = {
     "mysql": ("KILL CONNECTION {}", "processlist", "information_schema", "id"),
     "postgresql": ("SELECT pg_terminate_backend({})", "pg_stat_activity", "pg_catalog", "pid"),
 }
+#: The cause when a deadline is over, or too near.
+TOO_LONG: Final = "it takes too long"
 _UNKNOWN: Final = "the connection was lost in COMMIT, so that nobody knows whether it is stored"
 
 
@@ -81,6 +83,16 @@ class Writer:
         longest = max(self._statement.octets(row) for row in rows)
         return longest + len(self._statement.text(1)) >= self._largest
 
+    def is_time(self, until: float) -> bool:
+        """:returns: whether what is begun now ends until then, also if the server hangs."""
+        return time.monotonic() + self.limits.operation <= until
+
+    def limit_wait(self, connection: Connection, until: float) -> None:
+        """Have SQLite wait for a lock until then; a server knows how long since it is connected."""
+        if self.engine.dialect.name == "sqlite":
+            seconds = min(self.limits.lock, max(0, until - time.monotonic()))
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
     def write(self, rows: Sequence[Row], until: float) -> None:
         """
         Write rows in one transaction, all or none.
@@ -131,6 +143,7 @@ class _Transaction:
 
     def run(self) -> None:
         """:raises NotWritten: see :meth:`Writer.write`."""
+        self._check_time()
         for attempt in count(1):
             try:
                 with self._connect() as connection:
@@ -154,8 +167,10 @@ class _Transaction:
         self._unknown = None
         for statement, values in self._writer.pieces(self._rows):
             self._check_time()
+            self._writer.limit_wait(connection, self._until)
             connection.exec_driver_sql(statement, values)
         self._check_time()
+        self._writer.limit_wait(connection, self._until)
         session = connection.info.get(SESSION)
         try:
             connection.commit()
@@ -163,6 +178,9 @@ class _Transaction:
             # Else the server has answered, and that was no.
             if trouble(error) is Trouble.LOST:
                 self._unknown = session
+            # The transaction may be open still, and nobody would end it: it must not be there for
+            # the next message to commit.
+            connection.invalidate()
             raise
 
     def _judge(self, error: Exception, attempt: int) -> None:
@@ -183,18 +201,30 @@ class _Transaction:
         return cause(error) if self._unknown is None else _UNKNOWN
 
     def _is_time(self) -> bool:
-        """Whether what is begun now ends in time, also if the server hangs."""
-        return time.monotonic() + self._writer.limits.operation <= self._until
+        return self._writer.is_time(self._until)
 
     def _check_time(self) -> None:
         if not self._is_time():
-            raise NotWritten(Trouble.BUSY, "it takes too long")
+            raise NotWritten(Trouble.BUSY, TOO_LONG)
 
     def _was_committed(self, connection: Connection, session: int) -> bool:
         """
         Ask whether the transaction was committed when we lost the connection.
 
         :param session: that it was in. It may be there still, in the middle of COMMIT.
+        """
+        # A server that was started again gives the same numbers again.
+        if session != connection.info.get(SESSION):
+            self._end(connection, session)
+        # What was committed since this transaction began is seen by the next only.
+        connection.rollback()
+        return self._writer.is_there(connection, self._rows[0])
+
+    def _end(self, connection: Connection, session: int) -> None:
+        """
+        End another session, and wait until it has ended.
+
+        :raises NotWritten: it does not.
         """
         end, view, schema, number = _SESSIONS[connection.dialect.name]
         try:
@@ -212,4 +242,3 @@ class _Transaction:
             if not self._is_time():
                 raise NotWritten(Trouble.LOST, _UNKNOWN)
             time.sleep(_PAUSE)
-        return self._writer.is_there(connection, self._rows[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote_from_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionDone, UserError
@@ -206,6 +206,13 @@ class RequestTests(FastCGITestCase):
         }
         self.assertEqual(self.form(make_envelope(b"", sender=b"<>")), expected)
 
+    def test_as_everybody_encodes_it(self) -> None:
+        """Few octets that need it are encoded another way than many."""
+        for body in (b"", b"plain", b"100%25 & a\r\n=2B", bytes(range(256)), b"\xff%\0" * 1000):
+            self.ask(make_envelope(body))
+            encoded = quote_from_bytes(body, safe="").encode()
+            self.assertTrue(self.input.endswith(b"&body=" + encoded))
+
     def test_pieces(self) -> None:
         """A message that is read in pieces arrives as the same."""
         body = bytes(range(256)) * 1000
@@ -332,8 +339,28 @@ class TroubleTests(FastCGITestCase):
             self.assertEqual(self.successResultOf(result).code, 451)
             self.assertTrue(self.transport.disconnected)
             (line,) = self.lines()
-            self.assertIn("no answer after 24 seconds; the script said 'SAVED'", line)
+            self.assertIn("no answer after 24.0 seconds; the script said 'SAVED'", line)
             self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def test_less_time_for_what_has_waited(self) -> None:
+        envelope = make_envelope()
+        envelope.answer_by = self.reactor.seconds() + 10
+        result = self.ask(envelope)
+        self.reactor.advance(7.9)
+        self.assertNoResult(result)
+        self.reactor.advance(0.1)
+        self.assertEqual(self.successResultOf(result).code, 451)
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def test_no_time_left(self) -> None:
+        """Nothing is sent: the client was told to try again."""
+        for task in Task:
+            envelope = make_envelope()
+            envelope.answer_by = self.reactor.seconds()
+            self.assertEqual(self.successResultOf(self.begin(envelope, task)).code, 451)
+            (line,) = self.lines()
+            self.assertIn("no time is left", line)
+        self.assertEqual(self.reactor.unixClients, [])
 
     def test_no_connection_in_time(self) -> None:
         """The deadline is for all of it, not for each part."""
@@ -390,10 +417,10 @@ class StartTests(FastCGITestCase):
 
     def test_nobody_answers(self) -> None:
         opened = self.initialize()
-        self.reactor.advance(24)
+        self.reactor.advance(30)
         self.assertEqual(
             self.failureResultOf(opened).getErrorMessage(),
-            "fcgi_connection_address: no answer after 24 seconds",
+            "fcgi_connection_address: no answer after 30.0 seconds",
         )
 
     def test_stores(self) -> None:

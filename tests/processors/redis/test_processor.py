@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyClass
+from zope.interface.verify import verifyClass, verifyObject
 
+from guerrilla_tw.backends.chain import DefaultProcessor
+from guerrilla_tw.backends.results import STORE_UNAVAILABLE
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.config.listen import Interface
-from guerrilla_tw.interfaces import IInitializer, IProcessor, IShutdowner, Task
-from guerrilla_tw.processors.redis.processor import RedisStore, SaveToRedis
-from guerrilla_tw.processors.redis.settings import RedisConfig, RedisTarget
+from guerrilla_tw.interfaces import IInitializer, IProcessor, IResult, IShutdowner, Task
+from guerrilla_tw.processors.redis.processor import RedisStore, redis
+from guerrilla_tw.processors.redis.settings import RedisConfig, RedisTarget, RedisUnavailable
 from tests.processors.support import Chain, make_envelope
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -152,6 +155,96 @@ class SettingsTests(SynchronousTestCase):
             self.assertEqual(error.path, "backend_config.redis_sentinels[1]")
 
 
+class SilentClient:
+    """Stands in for RedisClient: takes what is to be written, and never answers."""
+
+    def __init__(self, *_: object) -> None:
+        self.written: list[bytes] = []
+        self.opened: Deferred[None] = succeed(None)
+        self.closed = 0
+
+    def open(self) -> Deferred[None]:
+        return self.opened
+
+    def setex(self, key: str, seconds: int, data: bytes) -> Deferred[None]:
+        self.written.append(data)
+        return Deferred()
+
+    def close(self) -> Deferred[None]:
+        self.closed += 1
+        return succeed(None)
+
+
+class StoreTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        # Here and not above: it installs a reactor.
+        from guerrilla_tw.processors.redis import client
+
+        self.client = SilentClient()
+        self.patch(client, "RedisClient", lambda *_: self.client)
+        self.chain = Chain(self, "Hasher|Redis")
+
+    def store(self, required: bool = True) -> RedisStore:
+        return RedisStore(RedisConfig(), self.chain.services[1], required)
+
+
+class DeadlineTests(StoreTestCase):
+    def save(self, store: RedisStore, seconds: float) -> Deferred[IResult | None]:
+        """Begin with a message whose client is answered after so many seconds at last."""
+        self.successResultOf(store.initialize({}))
+        envelope = make_envelope()
+        envelope.hashes = ["hash"]
+        envelope.answer_by = self.chain.reactor.seconds() + seconds
+        return store.save(envelope)
+
+    def assert_ends_after(self, seconds: float, saved: Deferred[IResult | None]) -> IResult | None:
+        self.chain.reactor.advance(seconds - 0.1)
+        self.assertNoResult(saved)
+        self.chain.reactor.advance(0.1)
+        (line,) = self.chain.lines()
+        self.assertIn(f"not done within {seconds:.1f} seconds", line)
+        return self.successResultOf(saved)
+
+    def test_before_the_client_is_answered(self) -> None:
+        for left, deadline in ((100.0, 24.0), (10.0, 8.0)):
+            self.chain.events.clear()
+            result = self.assert_ends_after(deadline, self.save(self.store(), left))
+            self.assertEqual(result, STORE_UNAVAILABLE)
+
+    def test_half_of_it_where_another_store_follows(self) -> None:
+        saved = self.save(self.store(required=False), 10.0)
+        self.assertIsNone(self.assert_ends_after(4.0, saved))
+
+    def test_no_time_left(self) -> None:
+        """Nothing is sent: the client was told to try again."""
+        for required, expected in ((True, STORE_UNAVAILABLE), (False, None)):
+            self.chain.events.clear()
+            saved = self.save(self.store(required), 0.0)
+            self.assertEqual(self.successResultOf(saved), expected)
+            (line,) = self.chain.lines()
+            self.assertIn("no time is left", line)
+        self.assertEqual(self.client.written, [])
+
+
+class ShutdownTests(StoreTestCase):
+    def test_what_was_opened_is_closed(self) -> None:
+        store = self.store()
+        self.successResultOf(store.initialize({}))
+        closed = store.shutdown()
+        assert closed is not None
+        self.successResultOf(closed)
+        self.assertEqual(self.client.closed, 1)
+
+    def test_what_was_not_opened_is_left_alone(self) -> None:
+        never = self.store()
+        failed = self.store()
+        self.client.opened = fail(RedisUnavailable("not there"))
+        self.failureResultOf(failed.initialize({}), RedisUnavailable)
+        for store in (never, failed):
+            self.assertIsNone(store.shutdown())
+        self.assertEqual(self.client.closed, 0)
+
+
 class ChainTests(SynchronousTestCase):
     def test_needs_hashes(self) -> None:
         for chain in ("Redis", "Redis|Hasher"):
@@ -169,7 +262,7 @@ class ChainTests(SynchronousTestCase):
         self.assertEqual(result.code, 250)
 
     def test_interfaces(self) -> None:
-        verifyClass(IProcessor, SaveToRedis)
+        verifyObject(IProcessor, redis(Chain(self, "Hasher|Redis").services[1])(DefaultProcessor()))
         verifyClass(IInitializer, RedisStore)
         verifyClass(IShutdowner, RedisStore)
 

@@ -191,6 +191,24 @@ class KeywordTests(Reading):
             "postgres", "user=u", host="localhost", port=5432, database="u", tls="preferred"
         )
 
+    def test_values_are_quoted_as_libpq_has_it(self) -> None:
+        for written, password in (
+            ("abc", "abc"),
+            ("''", ""),
+            ("", ""),
+            (r"a\'b\\c\ d", r"a'b\c d"),
+            (r"'a\'b\\c d'", r"a'b\c d"),
+            ('"a"b', '"a"b'),
+            ("a'b", "a'b"),
+            ("a=b#c", "a=b#c"),
+            (r"'\n'", "n"),
+        ):
+            dsn = f"password = {written} user= u  host =h "
+            if not written:
+                dsn = "user=u host=h password="
+            source = self.assert_read("postgres", dsn, user="u", host="h")
+            self.assertEqual(source.password, password)
+
     def test_refused(self) -> None:
         form = "is neither a URL nor in the form host=... user=... dbname=..."
         for dsn, cause in (
@@ -200,7 +218,10 @@ class KeywordTests(Reading):
             ("host=h", "names no user"),
             ("user=u port=x", "port is not from 1 to 65535"),
             ("user=u connect_timeout=1s", "connect_timeout is no number of seconds"),
-            ("user=u password='x", "a quote is not closed"),
+            (f"user=u password='{SECRET}", form),
+            (f"user=u password=a {SECRET}=", "a parameter is not known here"),
+            ("user=u password=a\\", form),
+            ("user=u" + " " * 100_000 + "x" * 100_000, form),
             ("user=u sslkey=x", "sslkey is not known here"),
             (
                 "user=u sslmode=verify-ca",

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from threading import Event, Timer
 from typing import Any
+from unittest import mock
 
 from sqlalchemy import Engine, event
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from guerrilla_tw.backends.gateway import Gateway, InitializationError, State
 from guerrilla_tw.backends.registry import Registry
-from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE
+from guerrilla_tw.backends.results import (
+    PROCESSING_FAILED,
+    STORE_UNAVAILABLE,
+    TOO_LARGE_FOR_STORE,
+)
+from guerrilla_tw.backends.service import BackendService
+from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.processors import BUILTIN
+from guerrilla_tw.processors.sql import store as store_module
+from guerrilla_tw.processors.sql.settings import SqlConfig
+from guerrilla_tw.processors.sql.store import SqlStore
+from tests.integration.sql_support import OpenStore
 from tests.processors.support import Chain, make_envelope
 
 THREE = (b"<a@example.org>", b"<b@example.org>", b"<c@example.org>")
@@ -60,6 +73,17 @@ class FailureTests(SynchronousTestCase):
         self.chain.close()
         with self.assertRaises(sqlite3.ProgrammingError):
             self.pragma("synchronous")
+
+    def test_whatever_ends_the_opening_leaves_no_connection(self) -> None:
+        """Such as the answer of a server that is none."""
+        chain = Chain(self, "Sql", sql_dsn=self.path, mail_table="mail")
+        (initializer,) = chain.services[0].initializers
+        with mock.patch.object(store_module, "fit_table", side_effect=KeyError):
+            opened = initializer.initialize({})
+        assert opened is not None
+        self.failureResultOf(opened, KeyError)
+        with self.assertRaises(sqlite3.ProgrammingError):
+            self.connections[-1].execute("SELECT 1")
 
     def test_all_rows_or_none(self) -> None:
         """A middle row that the table does not admit, for its value or for a rule."""
@@ -116,6 +140,40 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(self.chain.process(make_envelope()), STORE_UNAVAILABLE)
         query(self.path, "ALTER TABLE away RENAME TO mail")
         self.chain.save(make_envelope())
+
+    def test_failed_commit_leaves_nothing_behind(self) -> None:
+        """SQLite keeps the transaction open then; the next message is not to commit it."""
+        query(self.path, "CREATE TABLE known (name TEXT PRIMARY KEY)")
+        query(
+            self.path,
+            "ALTER TABLE mail ADD COLUMN owner TEXT DEFAULT 'me'"
+            " REFERENCES known (name) DEFERRABLE INITIALLY DEFERRED",
+        )
+        (connection,) = self.connections
+        connection.execute("PRAGMA foreign_keys = ON")
+        refused = make_envelope(recipients=(b"<refused@example.org>",))
+        self.assertEqual(self.chain.process(refused), STORE_UNAVAILABLE)
+        # Nor does it lock others out.
+        query(self.path, "INSERT INTO known VALUES ('me')")
+        self.chain.save(make_envelope())
+        self.assertEqual(self.recipients(), ["bob@example.org"])
+
+    def test_message_that_no_row_can_be_made_of(self) -> None:
+        """It fails alone."""
+        store = OpenStore(self, {"sql_dsn": self.path, "mail_table": "mail"})
+        batch = [make_envelope() for _ in range(4)]
+        batch[1].hashes = ["a", "b"]
+        batch[2].remote_ip = "no address"
+        results = store.save_all(batch)
+        self.assertEqual(results, [None, PROCESSING_FAILED, PROCESSING_FAILED, None])
+        self.assertEqual(len(self.recipients()), 2)
+        self.assertEqual(
+            store.lines(),
+            [
+                f"{envelope.queued_id}: not stored in mail: no row can be made of it: ValueError"
+                for envelope in batch[1:3]
+            ],
+        )
 
     def test_refused_message_keeps_its_queue_id(self) -> None:
         """It is what the log has, and what a second try hashes again."""
@@ -207,6 +265,54 @@ class ThreadTests(TestCase):
         self.assertEqual((await self.send(1))[0].code, 250)
         self.assertEqual(query(self.path, "SELECT count(*) FROM mail"), [(3,)])
 
+    async def test_deadline_counts_from_when_the_message_came(self) -> None:
+        """What was told 451 is not stored, also when it waited for a worker first."""
+        await self.start(save_workers_size=1, gw_save_timeout="2s")
+        other = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        unlocking = Timer(2.5, other.rollback)
+        unlocking.start()
+        results = await self.send(2)
+        self.assertEqual([result.code for result in results], [451, 451])
+        await deferToThread(unlocking.join)
+        await self.gateway.shutdown()
+        self.assertEqual(query(self.path, "SELECT count(*) FROM mail"), [(0,)])
+
+    async def test_shutdown_while_it_is_opened(self) -> None:
+        """Nobody waits for the opening any more, and what it opens is closed."""
+        pool = WorkerPool(reactor, 2, "test")  # type: ignore[arg-type]
+        pool.startService()
+        self.addCleanup(pool.stopService)
+        settings = {"sql_dsn": self.path, "mail_table": "mail"}
+        log = Logger("test", observer=LogPublisher())
+        svc = BackendService("Sql", settings, 30.0, pool, log, reactor, set())
+        store = SqlStore(svc.extract_config(settings, SqlConfig), svc)
+        connections: list[sqlite3.Connection] = []
+        connecting, go_on = Event(), Event()
+
+        def connected(connection: Any, _: object) -> None:
+            connections.append(connection)
+            connecting.set()
+            go_on.wait(10)
+
+        event.listen(Engine, "connect", connected)
+        self.addCleanup(event.remove, Engine, "connect", connected)
+        opening = store.initialize({})
+        opening.addErrback(lambda failure: failure.trap(CancelledError))
+        await deferToThread(connecting.wait, 10)
+        opening.cancel()
+        closed = store.shutdown()
+        reactor.callLater(0.1, go_on.set)
+        await closed
+        for connection in connections:
+            with self.assertRaises(sqlite3.ProgrammingError):
+                connection.execute("SELECT 1")
+
+    async def test_shutdown_of_what_was_never_opened(self) -> None:
+        chain = Chain(self, "Sql", sql_dsn=self.path, mail_table="mail")
+        chain.close()
+
     async def test_shut_down_store_is_whole(self) -> None:
         """What was answered 250 is in the file itself, no log beside it."""
         await self.start()
@@ -222,6 +328,6 @@ class ThreadTests(TestCase):
             await self.start()
         self.assertEqual(
             str(caught.exception),
-            f"Sql: cannot store in table mail in {self.path}: unable to open database file",
+            f"Sql: cannot store in table mail in {self.path}: No such file or directory",
         )
         self.assertIs(self.gateway.state, State.ERROR)
