@@ -100,8 +100,8 @@ class CreateTable(Command):
     def run(self) -> None:
         """See :meth:`Command.run`."""
         # For this command only, since SQLAlchemy takes a while.
+        from guerrilla_tw.backends.errors import StoreError
         from guerrilla_tw.processors.sql.schema import create_tables, table_ddl
-        from guerrilla_tw.processors.sql.store import StoreError
 
         file = self["config"]
         try:

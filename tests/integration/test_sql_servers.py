@@ -17,15 +17,15 @@ from unittest import mock
 from sqlalchemy import Engine, event
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.backends.errors import StoreError
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors.redis.processor import IN_REDIS
 from guerrilla_tw.processors.sql import writer
-from guerrilla_tw.processors.sql.database import SESSION
+from guerrilla_tw.processors.sql.drivers import SESSION
 from guerrilla_tw.processors.sql.schema import create_tables, table_ddl
 from guerrilla_tw.processors.sql.settings import MySqlConfig
-from guerrilla_tw.processors.sql.store import StoreError
 from guerrilla_tw.processors.sql.writer import _SESSIONS
 from tests.integration.daemon_process import ROOT, wait_until
 from tests.integration.programs import DEADLINE

@@ -10,12 +10,13 @@ from sqlalchemy import Engine, Table, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from guerrilla_tw.backends.errors import StoreError
 from guerrilla_tw.config import ConfigError, convert_settings
-from guerrilla_tw.processors.sql.database import PoolSize, check_driver, open_database, patience
+from guerrilla_tw.processors.sql.database import PoolSize, check_driver, open_database
 from guerrilla_tw.processors.sql.errors import cause
 from guerrilla_tw.processors.sql.mail_table import mail_table
+from guerrilla_tw.processors.sql.patience import patience
 from guerrilla_tw.processors.sql.settings import MySqlConfig, SqlConfig, TableConfig
-from guerrilla_tw.processors.sql.store import StoreError
 
 # Seconds for the whole of it; nobody waits but who gave the command.
 _TIMEOUT: Final = 60.0

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from guerrilla_tw.backends.errors import StoreError
 from guerrilla_tw.backends.results import (
     PROCESSING_FAILED,
     STORE_UNAVAILABLE,
@@ -21,17 +22,14 @@ from guerrilla_tw.backends.results import (
 from guerrilla_tw.interfaces import IBackendService, IInitializer, IResult, IShutdowner, Task
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.processors.sql.database import check_driver, open_database, patience
+from guerrilla_tw.processors.sql.database import check_driver, open_database
 from guerrilla_tw.processors.sql.errors import Trouble, cause
 from guerrilla_tw.processors.sql.insert_statement import insert_as_written, insert_into
 from guerrilla_tw.processors.sql.mail_table import mail_rows, mail_table
+from guerrilla_tw.processors.sql.patience import patience
 from guerrilla_tw.processors.sql.settings import TableConfig
 from guerrilla_tw.processors.sql.table_fit import TableError, TableFit, fit_table
 from guerrilla_tw.processors.sql.writer import TOO_LONG, NotWritten, Row, Writer
-
-
-class StoreError(Exception):
-    """The database cannot be used. The text is one line and says why."""
 
 
 class _Message(msgspec.Struct, frozen=True):

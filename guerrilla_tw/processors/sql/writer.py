@@ -11,9 +11,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Table, column, func, select, table
 from sqlalchemy.exc import DBAPIError
 
-from guerrilla_tw.processors.sql.database import SESSION, Patience
+from guerrilla_tw.processors.sql.drivers import SESSION
 from guerrilla_tw.processors.sql.errors import Trouble, cause, trouble
 from guerrilla_tw.processors.sql.insert_statement import InsertStatement
+from guerrilla_tw.processors.sql.patience import Patience
 
 Row = Mapping[str, Any]
 

@@ -13,10 +13,11 @@ from sqlalchemy.pool import QueuePool
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.config import ConfigError
-from guerrilla_tw.processors.sql import database
-from guerrilla_tw.processors.sql.database import PoolSize, check_driver, open_database, patience
+from guerrilla_tw.processors.sql import database, drivers
+from guerrilla_tw.processors.sql.database import PoolSize, check_driver, open_database
 from guerrilla_tw.processors.sql.dsn import read_source
 from guerrilla_tw.processors.sql.errors import Trouble, cause, is_lost, trouble
+from guerrilla_tw.processors.sql.patience import patience
 
 SECRET = "s3cr3t"
 
@@ -96,11 +97,11 @@ class DriverTests(SynchronousTestCase):
             ("skip-verify", ssl.CERT_NONE),
         ):
             source = read_source("mysql", f"u@tcp(h)/db?tls={tls}")
-            arguments = database._mysql_arguments(source, limits)["connect_args"]
+            arguments = drivers._mysql_arguments(source, limits)["connect_args"]
             self.assertEqual(arguments["ssl"].verify_mode, expected)
         for mode, check in (("verify-full", True), ("require", False)):
             source = read_source("", f"postgres://u@h/db?sslmode={mode}")
-            connect = database._postgresql_connector(source, limits)["creator"]
+            connect = drivers._postgresql_connector(source, limits)["creator"]
             self.assertEqual(connect.args[0]["ssl_context"].check_hostname, check)
 
 

@@ -14,6 +14,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.backends.errors import StoreError
 from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import Task
 from guerrilla_tw.mail import envelope as envelope_module
@@ -24,7 +25,6 @@ from guerrilla_tw.processors.compressor import COMPRESSED
 from guerrilla_tw.processors.redis.processor import IN_REDIS
 from guerrilla_tw.processors.sql import database
 from guerrilla_tw.processors.sql.settings import MySqlConfig, SqlConfig
-from guerrilla_tw.processors.sql.store import StoreError
 from tests.processors.support import Chain, make_envelope
 
 ALL = "HeadersParser|Hasher|Header|Sql"

@@ -9,10 +9,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.config import ConfigError
-from guerrilla_tw.processors.sql import database
-from guerrilla_tw.processors.sql.database import PoolSize, open_database, patience
+from guerrilla_tw.processors.sql import drivers
+from guerrilla_tw.processors.sql.database import PoolSize, open_database
 from guerrilla_tw.processors.sql.dsn import read_source
 from guerrilla_tw.processors.sql.errors import Trouble, trouble
+from guerrilla_tw.processors.sql.patience import patience
 
 SECRET = "SE:CRET"
 
@@ -70,7 +71,7 @@ class LoginTests(SynchronousTestCase):
         limits = patience(30.0, read_source("", "x"))
         for query, told in (("", False), ("?tls=false", False), ("?tls=true", True)):
             source = read_source("mysql", f"root:{SECRET}@tcp(127.0.0.1:3306)/db{query}")
-            arguments = database._mysql_arguments(source, limits)["connect_args"]
+            arguments = drivers._mysql_arguments(source, limits)["connect_args"]
             plugins = arguments.get("auth_plugin_map", {})
             self.assertEqual("mysql_clear_password" not in plugins, told, query)
             for plugin in plugins.values():
