@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import inlineCallbacks
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.backends.errors import StoreError
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors.sql.schema import create_tables
@@ -123,3 +124,24 @@ class EndTests(RedisTestCase):
         wait_until(lambda: not sessions())
         # Until here, so that no connection ends because nobody remembers it.
         self.assertIsNotNone(gateway)
+
+
+class CreateTableTests(SynchronousTestCase):
+    def test_half_a_table_does_not_stay(self) -> None:
+        """Without its indexes it would be taken for the whole the next time."""
+        server = running_server()
+        server.execute("DROP TABLE IF EXISTS new_mail")
+        server.execute("CREATE OR REPLACE USER maker")
+        server.execute(f"GRANT SELECT, INSERT, CREATE, DROP ON {DATABASE}.* TO maker")
+        config = {
+            "save_process": "Sql",
+            "sql_driver": "mysql",
+            "sql_dsn": f"maker@tcp(127.0.0.1:{server.port})/{DATABASE}",
+            "mail_table": "new_mail",
+        }
+        error = self.assertRaises(StoreError, create_tables, config)
+        self.assertIn("INDEX command denied", str(error))
+        self.assertEqual(server.execute("SHOW TABLES LIKE 'new_mail'"), [])
+        server.execute(f"GRANT INDEX ON {DATABASE}.* TO maker")
+        (line,) = create_tables(config)
+        self.assertTrue(line.endswith(" is made"), line)
