@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.processors.sql.drivers import CONNECT, PREPARE
@@ -18,6 +19,8 @@ from guerrilla_tw.processors.sql.source import Kind, Source
 
 # Module, and the distribution that brings it.
 _PACKAGES: Final = {"mysql": ("pymysql", "PyMySQL"), "postgresql": ("pg8000", "pg8000")}
+# In the ``info`` of a connection to SQLite: which file it has open.
+_FILE: Final = "file"
 
 
 class PoolSize(msgspec.Struct, frozen=True):
@@ -71,9 +74,6 @@ def open_database(source: Source, limits: Patience, size: PoolSize, workers: int
     :param size: of its pool.
     :param workers: that use it at once.
     """
-    if source.kind == "sqlite":
-        # It holds other people's mail; the files beside it take its mode.
-        os.close(os.open(source.database, os.O_CREAT | os.O_RDWR, 0o600))
     _silence()
     engine = create_engine(
         source.url,
@@ -85,6 +85,8 @@ def open_database(source: Source, limits: Patience, size: PoolSize, workers: int
         pool_reset_on_return=None,
         **size.arguments(workers),
     )
+    if source.kind == "sqlite":
+        _keep_file(engine, source.database)
     prepare = PREPARE[source.kind]
 
     @event.listens_for(engine, "connect")
@@ -101,6 +103,36 @@ def open_database(source: Source, limits: Patience, size: PoolSize, workers: int
             context.is_disconnect = is_lost(context.original_exception)
 
     return engine
+
+
+def _keep_file(engine: Engine, path: str) -> None:
+    """
+    Make SQLite's file for our eyes only, and notice when it is removed or another takes its place:
+    what is written to a file without a name is lost.
+    """
+
+    @event.listens_for(engine, "do_connect")
+    def make(*_: Any) -> None:
+        # It holds other people's mail. The files beside it take its mode.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+    @event.listens_for(engine, "connect")
+    def note(connection: Any, record: Any) -> None:
+        record.info[_FILE] = _identity(path)
+
+    @event.listens_for(engine, "checkout")
+    def compare(connection: Any, record: Any, proxy: Any) -> None:
+        if record.info[_FILE] != _identity(path):
+            # The pool opens what is there now.
+            raise DisconnectionError("the file is another one")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _silence() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from threading import Event, Timer
 from typing import Any
 from unittest import mock
@@ -84,6 +85,29 @@ class FailureTests(SynchronousTestCase):
         self.failureResultOf(opened, KeyError)
         with self.assertRaises(sqlite3.ProgrammingError):
             self.connections[-1].execute("SELECT 1")
+
+    def test_file_that_is_removed(self) -> None:
+        """Nothing is acknowledged that goes into a file without a name."""
+        self.chain.save(make_envelope())
+        for file in Path(self.path).parent.glob(Path(self.path).name + "*"):
+            file.unlink()
+        self.assertEqual(self.chain.process(make_envelope()), STORE_UNAVAILABLE)
+        self.assertIn("no such table: mail", self.chain.lines()[-1])
+
+    def test_file_that_is_replaced(self) -> None:
+        """As by a restored copy: what comes from then on is in that."""
+        self.chain.save(make_envelope())
+        copy = f"{self.path}.copy"
+        with closing(sqlite3.connect(copy)) as connection:
+            with closing(sqlite3.connect(self.path)) as original:
+                original.backup(connection)
+            connection.execute("DELETE FROM mail")
+            connection.commit()
+        for beside in ("-wal", "-shm"):
+            Path(self.path + beside).unlink(missing_ok=True)
+        Path(copy).rename(self.path)
+        self.chain.save(make_envelope(recipients=(b"<new@example.org>",)))
+        self.assertEqual(self.recipients(), ["new@example.org"])
 
     def test_all_rows_or_none(self) -> None:
         """A middle row that the table does not admit, for its value or for a rule."""
