@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -157,13 +156,8 @@ def main(arguments: Sequence[str]) -> int:
         help_of = f" {options.subCommand}" if options.subCommand else ""
         print(f"{error}\nTry: {_PROGRAM}{help_of} --help", file=sys.stderr)
         return _USAGE
-        sys.stdout.flush()
     except CommandError as error:
         print(error, file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read it has read enough. Python would complain once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 

@@ -115,17 +115,6 @@ class ProcessorsTests(CommandTestCase):
         ]
         self.assertEqual({*BUILTIN} - {*headings}, set())
 
-    def test_reader_that_has_read_enough(self) -> None:
-        """As behind a pipe to head."""
-        command = (sys.executable, "-m", "guerrilla_tw", "processors")
-        with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            assert process.stdout is not None
-            process.stdout.close()
-            _, stderr = process.communicate()
-        self.assertEqual((process.returncode, stderr), (1, b""))
-
     def test_fits_into_a_terminal(self) -> None:
         for line in self.run_command("processors").splitlines():
             self.assertLessEqual(len(line), 100)
