@@ -22,7 +22,8 @@ from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.hosts import AllowedHosts
-from guerrilla_tw.smtp.server import Server, TLSStarter
+from guerrilla_tw.smtp.server import Server, Shared
+from guerrilla_tw.smtp.settings import SessionSettings, TLSStarter
 
 # Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
 _BACKLOG = 1024
@@ -39,7 +40,8 @@ class ListeningServer:
 
     def __init__(self, server: Server, reactor: Any) -> None:
         self._server = server
-        interface = server.config.interface
+        self._name = server.settings.config.listen_interface
+        interface = server.settings.config.interface
         factory = GuerrillaESMTPFactory(server)
         try:
             if interface.path:
@@ -48,7 +50,7 @@ class ListeningServer:
             else:
                 port = reactor.listenTCP(interface.port, factory, _BACKLOG, interface.host)
         except CannotListenError as error:
-            cause = f"cannot listen on {server.config.listen_interface}: {error.socketError}"
+            cause = f"cannot listen on {self._name}: {error.socketError}"
             raise ConfigError(cause, "listen_interface") from None
         self._port: Port = port
         port.stopReading()
@@ -65,7 +67,7 @@ class ListeningServer:
         address = self._port.getHost()
         log = self._server.log
         if isinstance(address, UNIXAddress):
-            log.info("listening on {interface}", interface=self._server.config.listen_interface)
+            log.info("listening on {interface}", interface=self._name)
         else:
             log.info("listening on {host}:{port}", host=address.host, port=address.port)
 
@@ -99,13 +101,14 @@ def enabled_servers(
         allowed_hosts = AllowedHosts(config.allowed_hosts)
     _check_spill_dir(config.spill_dir)
     storage = BodyStorage(config.spill_size, config.spill_dir, config.max_inflight_bytes)
+    shared = Shared(backend, allowed_hosts, storage, reactor)
     servers = []
     for index, server in enumerate(config.servers):
         if server.is_enabled:
             path = f"servers[{index}]"
             with _blaming(path):
                 tls = _make_tls(server)
-                made = Server(server, allowed_hosts, backend, storage, tls, reactor, log)
+                made = Server(SessionSettings(server, tls), shared, log)
             servers.append((path, made))
     return servers
 

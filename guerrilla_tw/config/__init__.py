@@ -22,6 +22,7 @@ from guerrilla_tw.config.settings import (
     convert,
     convert_settings,
     did_you_mean,
+    set_choice,
     set_default,
     setting_names,
     unknown_setting,
@@ -50,6 +51,7 @@ __all__ = [
 # Setting: what 0 means.
 _NUMBERS: Final = {"spill_size": 2**20, "max_inflight_bytes": 2**28}
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
+LOG_FORMATS: Final = ("text", "json")
 
 
 def _embedded_store() -> dict[str, Any]:
@@ -71,8 +73,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     :param log_file: a path, ``stderr``, ``stdout`` or ``off``.
     :param log_level: one of :data:`LOG_LEVELS`, in any case.
+    :param log_format: ``text``, the default, or ``json``, an object a line.
     :param allowed_hosts: hosts whose mail is taken; by default this host's name.
     :param pid_file: a path, or empty for none.
+    :param shutdown_timeout: how long clients may take to finish the command in hand at the end; 30
+        seconds by default.
     :param spill_size: octets of a message that are kept in memory while it is here, at most; what
         is larger is kept in a file. 1 MiB by default.
     :param spill_dir: where such files are made; by default where the system has temporary files.
@@ -86,8 +91,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     log_file: str = ""
     log_level: str = ""
+    log_format: str = ""
     allowed_hosts: tuple[str, ...] = ()
     pid_file: str = ""
+    shutdown_timeout: Duration = Duration(0)
     # 0: the default in _NUMBERS.
     spill_size: int = 0
     spill_dir: str = ""
@@ -98,6 +105,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         set_default(self, "log_file", "stderr")
         set_default(self, "log_level", "info")
+        set_choice(self, "log_format", LOG_FORMATS)
+        set_default(self, "shutdown_timeout", Duration(30))
         set_default(self, "allowed_hosts", (socket.gethostname(),))
         set_default(self, "backend_config", _embedded_store())
         set_default(self, "servers", (ServerConfig(is_enabled=True),))
@@ -124,8 +133,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def _check_servers(self) -> None:
         for index, server in enumerate(self.servers):
             path = f"servers[{index}]"
-            if server.log_file not in ("", self.log_file):
-                raise ConfigError("a log file of its own is not supported yet", f"{path}.log_file")
             for earlier, other in enumerate(self.servers[:index]):
                 if overlap(server.interface, other.interface):
                     raise ConfigError(

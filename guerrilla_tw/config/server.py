@@ -9,7 +9,7 @@ import msgspec
 
 from guerrilla_tw.config.durations import Duration
 from guerrilla_tw.config.listen import Interface, parse_interface
-from guerrilla_tw.config.settings import ConfigError, check_host_name, set_default
+from guerrilla_tw.config.settings import ConfigError, check_host_name, set_choice, set_default
 
 # Setting of a server: what 0 means, the lowest value otherwise, and the highest.
 _NUMBERS: Final = {
@@ -96,7 +96,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         default, or ``normalize``.
     :param reject_early_talkers: how long the greeting is held back, to refuse who does not wait
         for it; by default it is not.
-    :param log_file: empty for the one of the whole configuration.
+    :param log_file: as the one of the whole configuration, for which empty stands.
     :param proxyon: whether connections begin with a PROXY header.
     :param xclient_on: whether XCLIENT is offered.
     :param trusted_proxies: addresses and networks that these two are taken from.
@@ -133,11 +133,13 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(cause, name)
             set_default(self, name, default)
         set_default(self, "message_timeout", Duration(60 * 60))
+        if not self.log_file.isprintable():
+            raise ConfigError("holds a control character", "log_file")
         if self.reject_early_talkers > _LONGEST_GREETING_DELAY:
             cause = f"is longer than {_LONGEST_GREETING_DELAY} seconds"
             raise ConfigError(cause, "reject_early_talkers")
-        self._set_choice("protocol", _PROTOCOLS)
-        self._set_choice("bare_newline", _BARE_NEWLINE)
+        set_choice(self, "protocol", _PROTOCOLS)
+        set_choice(self, "bare_newline", _BARE_NEWLINE)
         set_default(self, "trusted_proxies", _LOOPBACK)
         set_default(self, "host_name", socket.gethostname())
         check_host_name(self, "host_name")
@@ -146,12 +148,6 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             parse_interface(self.listen_interface)
         except ValueError as error:
             raise ConfigError(str(error), "listen_interface") from None
-
-    def _set_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        """The first choice is the default."""
-        set_default(self, name, choices[0])
-        if getattr(self, name) not in choices:
-            raise ConfigError(f"is none of {', '.join(choices)}", name)
 
     @property
     def interface(self) -> Interface:

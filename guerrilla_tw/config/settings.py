@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -127,6 +127,20 @@ def set_default(settings: msgspec.Struct, name: str, default: object) -> None:
     """
     if not getattr(settings, name):
         msgspec.structs.force_setattr(settings, name, default)
+
+
+def set_choice(settings: msgspec.Struct, name: str, choices: Sequence[str]) -> None:
+    """
+    Check a setting that is one of several words, in a ``__post_init__`` only.
+
+    :param settings: a ``msgspec.Struct``.
+    :param name: the setting.
+    :param choices: the words; the first is the default.
+    :raises ConfigError: it is none of them.
+    """
+    set_default(settings, name, choices[0])
+    if getattr(settings, name) not in choices:
+        raise ConfigError(f"is none of {', '.join(choices)}", name)
 
 
 def check_host_name(settings: msgspec.Struct, name: str) -> None:

@@ -40,7 +40,7 @@ class SMTPConnection(SMTPFlow):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
-        self._lines = LineBuffer(server.config.max_command_line)
+        self._lines = LineBuffer(self.settings.config.max_command_line)
         # Takes what is no command line: data, chunks, a PROXY header; and what to do after it.
         self._feed: Callable[[bytes], bytes | None] | None = None
         self._then: Callable[[], None] | None = None
@@ -68,7 +68,7 @@ class SMTPConnection(SMTPFlow):
         self.reply(reply)
         if _IS_PROTOCOL_ERROR(reply):
             self._errors += 1
-            if self._errors > self.server.config.max_errors:
+            if self._errors > self.settings.config.max_errors:
                 self.dismiss(replies.TOO_MANY_ERRORS)
 
     def read(self, feed: Callable[[bytes], bytes | None], then: Callable[[], None]) -> None:

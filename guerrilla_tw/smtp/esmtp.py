@@ -92,13 +92,13 @@ class GuerrillaESMTP(ReceivingConnection):
     def do_HELO(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.1, old form."""
         self._hello(argument, extended=False)
-        self.reply(self.server.hello)
+        self.reply(self.settings.hello)
 
     def do_EHLO(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.1."""
         self._hello(argument, extended=True)
         self.reply(
-            self.server.extended_hello(self._offers_starttls(), self._xclient_refusal() is None)
+            self.settings.extended_hello(self._offers_starttls(), self._xclient_refusal() is None)
         )
 
     def _hello(self, argument: bytes, extended: bool) -> None:
@@ -127,7 +127,7 @@ class GuerrillaESMTP(ReceivingConnection):
         self.start_tls()
 
     def _offers_starttls(self) -> bool:
-        return self.server.config.tls.start_tls_on and not self.secret and self._client is None
+        return self.settings.config.tls.start_tls_on and not self.secret and self._client is None
 
     def do_XCLIENT(self, argument: bytes) -> None:
         """As Postfix has it: a proxy tells whom it speaks for, and the session starts anew."""
@@ -144,16 +144,16 @@ class GuerrillaESMTP(ReceivingConnection):
         self._start_anew()
         self.server.log.debug(
             "{host_name}: {remote_ip} speaks for {client}",
-            host_name=self.server.config.host_name,
+            host_name=self.settings.config.host_name,
             remote_ip=self.remote_ip,
             client=self._client,
         )
-        self.reply(self.server.greeting)
+        self.reply(self.settings.greeting)
 
     def _xclient_refusal(self) -> bytes | None:
-        if not self.server.config.xclient_on:
+        if not self.settings.config.xclient_on:
             return replies.NOT_IMPLEMENTED
-        is_trusted = self.is_known and self.server.trusted_proxies.trusts(self.remote_ip)
+        is_trusted = self.is_known and self.settings.trusted_proxies.trusts(self.remote_ip)
         return None if is_trusted and not self._is_handed_over else replies.NO_XCLIENT
 
     def do_MAIL(self, argument: bytes) -> None:
@@ -162,7 +162,7 @@ class GuerrillaESMTP(ReceivingConnection):
             raise CommandError(replies.NO_HELLO)
         if self.transaction is not None:
             raise CommandError(replies.IN_TRANSACTION)
-        config = self.server.config
+        config = self.settings.config
         if config.max_messages and self.messages >= config.max_messages:
             self.dismiss(replies.TOO_MANY_MESSAGES)
             return
@@ -194,7 +194,7 @@ class GuerrillaESMTP(ReceivingConnection):
             esmtp=self._extended if said.extended is None else said.extended,
             utf8=utf8,
             lmtp=self.is_lmtp,
-            body=self.server.storage.new_body(),
+            body=self.server.shared.storage.new_body(),
         )
 
     def do_RCPT(self, argument: bytes) -> None:
@@ -210,17 +210,17 @@ class GuerrillaESMTP(ReceivingConnection):
         except CommandError as error:
             transaction.recipient_refused(error.reply)
             raise
-        self.ask(self._recipient_checked, self.server.backend.validate_rcpt, envelope)
+        self.ask(self._recipient_checked, self.server.shared.backend.validate_rcpt, envelope)
 
     def _recipient(self, argument: bytes, envelope: Envelope) -> Address:
         """:raises CommandError: it is malformed, one too many, or none of ours."""
-        if len(envelope.rcpt_to) >= self.server.config.max_recipients:
+        if len(envelope.rcpt_to) >= self.settings.config.max_recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)
         self._mind_effort(argument)
         address = parse_rcpt(argument, envelope.utf8)
         if not address.host:
-            return msgspec.structs.replace(address, host=self.server.config.host_name)
-        if not self.server.allowed_hosts.allows(address):
+            return msgspec.structs.replace(address, host=self.settings.config.host_name)
+        if not self.server.shared.allowed_hosts.allows(address):
             raise CommandError(replies.NOT_OUR_HOST)
         return address
 

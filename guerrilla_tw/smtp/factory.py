@@ -26,27 +26,29 @@ class GuerrillaESMTPFactory(SMTPFactory):
         super().__init__()
         self.server = server
         self._is_full = False
-        self._session = GuerrillaLMTP if server.config.protocol == "lmtp" else GuerrillaESMTP
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """:returns: a session; or a refusal, at the end and when there are ``max_clients``."""
         server = self.server
+        config = server.settings.config
         if server.shutting_down:
             return TurnedAway(server, replies.SHUTTING_DOWN)
-        if len(server.clients) >= server.config.max_clients:
+        if len(server.clients) >= config.max_clients:
             self._turn_away()
             return TurnedAway(server, replies.TOO_MANY_CLIENTS)
         self._is_full = False
-        return self._session(server, _ip(addr))
+        session = GuerrillaLMTP if config.protocol == "lmtp" else GuerrillaESMTP
+        return session(server, _ip(addr))
 
     def _turn_away(self) -> None:
         """One line will do until there is a place again: an attacker may come very often."""
         if not self._is_full:
             self._is_full = True
+            config = self.server.settings.config
             self.server.log.warn(
                 "{host_name}: refuses clients, there are {max_clients} (max_clients)",
-                host_name=self.server.config.host_name,
-                max_clients=self.server.config.max_clients,
+                host_name=config.host_name,
+                max_clients=config.max_clients,
             )
 
 

@@ -54,6 +54,7 @@ class SMTPFlow(ESMTP):
     def __init__(self, server: Server) -> None:
         # Not super().__init__(): it sets up what is replaced here.
         self.server = server
+        self.settings = server.settings
         self._replies: list[bytes] = []
         self._reading = True
         self._closing = False
@@ -126,7 +127,7 @@ class SMTPFlow(ESMTP):
         """Take the client in."""
         self.server.clients.add(self)
         self.transport.registerProducer(self, True)
-        self.setTimeout(self.server.config.timeout)
+        self.setTimeout(self.settings.config.timeout)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Forget the client."""
@@ -155,7 +156,7 @@ class SMTPFlow(ESMTP):
         if self._closing:
             self.transport.abortConnection()
         elif not self.is_waited_for():
-            self.setTimeout(self.server.config.timeout)
+            self.setTimeout(self.settings.config.timeout)
         else:
             self.reply(replies.IDLE_TOO_LONG)
             self.close(linger=self.has_input)

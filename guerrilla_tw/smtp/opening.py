@@ -47,7 +47,7 @@ class OpeningConnection(SMTPConnection):
     def connectionMade(self) -> None:
         """Take the client in, and greet it when it is clear who it is."""
         super().connectionMade()
-        if self.server.config.proxyon:
+        if self.settings.config.proxyon:
             self._expect_proxy_header()
         else:
             self._identified()
@@ -55,7 +55,7 @@ class OpeningConnection(SMTPConnection):
     # The PROXY protocol
 
     def _expect_proxy_header(self) -> None:
-        if not self.server.trusted_proxies.trusts(self.remote_ip):
+        if not self.settings.trusted_proxies.trusts(self.remote_ip):
             self._refuse_proxy("it is none of trusted_proxies")
             return
         self.setTimeout(PROXY_TIMEOUT)
@@ -74,7 +74,7 @@ class OpeningConnection(SMTPConnection):
             else:
                 self.remote_ip = header.source
             self.setTimeout(None)
-            self.setTimeout(self.server.config.timeout)
+            self.setTimeout(self.settings.config.timeout)
             self._identified()
 
         self.read(feed, identified)
@@ -82,13 +82,13 @@ class OpeningConnection(SMTPConnection):
     def _refuse_proxy(self, cause: str) -> None:
         self.warn("no PROXY header taken: {cause}", cause=cause)
         # Before TLS a client that waits for it would not understand a reply.
-        self.dismiss(b"" if self.server.config.tls.tls_always_on else replies.NO_PROXY_HEADER)
+        self.dismiss(b"" if self.settings.config.tls.tls_always_on else replies.NO_PROXY_HEADER)
 
     # TLS
 
     def start_tls(self) -> None:
         """Go on in TLS. What was received in plain text and not looked at is the caller's care."""
-        assert self.server.tls is not None
+        assert self.settings.tls is not None
         self.flush()
         self.transport.unregisterProducer()
         # The new producer is asked to go on only if it was asked to pause.
@@ -96,7 +96,7 @@ class OpeningConnection(SMTPConnection):
         self.resume_reading()
         self.secret = True
         self._shaking_hands = True
-        self.transport = self.server.tls.start(self.transport, self)
+        self.transport = self.settings.tls.start(self.transport, self)
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:
@@ -109,7 +109,7 @@ class OpeningConnection(SMTPConnection):
     # The greeting
 
     def _identified(self) -> None:
-        if not self.server.config.tls.tls_always_on:
+        if not self.settings.config.tls.tls_always_on:
             self._greet()
             return
         hello = self.take_input()
@@ -126,7 +126,7 @@ class OpeningConnection(SMTPConnection):
             self.drop("it speaks TLS to a port without")
 
     def _greet(self) -> None:
-        delay = self.server.config.reject_early_talkers
+        delay = self.settings.config.reject_early_talkers
         if delay and not self.secret:
             self.setTimeout(None)
             self._late_greeting = self.callLater(delay, self._greet_late)
@@ -138,12 +138,12 @@ class OpeningConnection(SMTPConnection):
     def _greet_late(self) -> None:
         self._late_greeting = None
         if not self._closing:
-            self.setTimeout(self.server.config.timeout)
+            self.setTimeout(self.settings.config.timeout)
             self._say_greeting()
 
     def _say_greeting(self) -> None:
         self._greeted = True
-        self.transport.write(self.server.greeting)
+        self.transport.write(self.settings.greeting)
 
     def _has_spoken(self) -> bool:
         """Most who do not wait for the greeting are there with their first packet."""
@@ -171,7 +171,7 @@ class OpeningConnection(SMTPConnection):
             super().timeoutConnection()
 
     def _is_opening_by_proxy(self) -> bool:
-        return self.server.config.proxyon and not (self._greeted or self._closing)
+        return self.settings.config.proxyon and not (self._greeted or self._closing)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """As the parent."""
@@ -183,7 +183,7 @@ class OpeningConnection(SMTPConnection):
 
     def shut_down(self) -> None:
         """As the parent; nobody is there to read a goodbye before TLS."""
-        if self._shaking_hands or (self.server.config.tls.tls_always_on and not self.secret):
+        if self._shaking_hands or (self.settings.config.tls.tls_always_on and not self.secret):
             self.transport.abortConnection()
         else:
             super().shut_down()
@@ -197,7 +197,7 @@ class OpeningConnection(SMTPConnection):
         """Log what the client did wrong."""
         self.server.log.warn(
             "{host_name}: client {client_ip}: " + event,
-            host_name=self.server.config.host_name,
+            host_name=self.settings.config.host_name,
             client_ip=self.client_ip or "(no address)",
             **values,
         )

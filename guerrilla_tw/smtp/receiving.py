@@ -72,13 +72,13 @@ class ReceivingConnection(OpeningConnection):
 
     def _check_room(self, transaction: Transaction) -> None:
         """:raises CommandError: neither memory nor disk has room for the message."""
-        if not self.server.storage.has_room(transaction.size):
+        if not self.server.shared.storage.has_room(transaction.size):
             self._warn_of_room("refused a message: no room (max_inflight_bytes, spill_dir)")
             raise CommandError(replies.NO_ROOM)
 
     def _limits(self) -> tuple[int, int, bool]:
         """:returns: octets of a message, octets of a line, whether newlines are normalized."""
-        config = self.server.config
+        config = self.settings.config
         return config.max_size, config.max_text_line, config.bare_newline == "normalize"
 
     def _warn_of_room(self, event: str, **values: object) -> None:
@@ -169,7 +169,7 @@ class ReceivingConnection(OpeningConnection):
         """Give a client that goes on sending more time, unless it crawls."""
         if self._reader is None:
             return
-        config = self.server.config
+        config = self.settings.config
         now = self.server.clock.seconds()
         if self._pace is None:
             deadline = (
@@ -194,7 +194,7 @@ class ReceivingConnection(OpeningConnection):
             return
         self.ask(
             partial(self.answer_message, recipients),
-            self.server.backend.process,
+            self.server.shared.backend.process,
             envelope,
             Task.SAVE_MAIL,
         )
@@ -223,7 +223,7 @@ class ReceivingConnection(OpeningConnection):
             self.server.log.error(
                 "{host_name}: {results} results for {recipients} recipients; the client is told "
                 "to try again",
-                host_name=self.server.config.host_name,
+                host_name=self.settings.config.host_name,
                 results=len(result.recipients),
                 recipients=recipients,
             )

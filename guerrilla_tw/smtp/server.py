@@ -1,19 +1,18 @@
-"""One server, as its sessions see it."""
+"""One server, as its sessions see it, and what all servers share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from guerrilla_tw.config import ConfigError, ServerConfig
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.mail.body import BodyStorage
-from guerrilla_tw.smtp import replies
 from guerrilla_tw.smtp.hosts import AllowedHosts
-from guerrilla_tw.smtp.proxy import TrustedProxies
+from guerrilla_tw.smtp.settings import SessionSettings
 
 if TYPE_CHECKING:
     from guerrilla_tw.smtp.flow import ITransport
@@ -28,84 +27,57 @@ class Client(Protocol):
         """Say goodbye, now or when the command in hand is done."""
 
 
-class TLSStarter(Protocol):
-    """What makes connections secret; see :mod:`guerrilla_tw.smtp.tls`."""
+@dataclass
+class Shared:
+    """
+    What all servers of a daemon share. A change holds for every session, from its next step on.
 
-    def start(self, transport: Any, protocol: Any) -> Any:
-        """
-        Put TLS between a connection and its protocol.
+    :param backend: whom recipients and messages are given to.
+    :param allowed_hosts: whom mail is taken for.
+    :param storage: where messages are kept until the backend is done.
+    :param clock: for timeouts.
+    """
 
-        :param transport: an :class:`.ITransport`.
-        :param protocol: of the connection, which goes on in TLS.
-        :returns: an :class:`.ITransport`, the protocol's new one.
-        """
+    backend: IBackend
+    allowed_hosts: AllowedHosts
+    storage: BodyStorage
+    clock: IReactorTime
 
 
 class Server:
     """
-    The settings of one server, what its sessions work with, and who is there.
+    What the sessions of one server work with, and who is there.
 
-    :param config: of this server.
-    :param allowed_hosts: whom mail is taken for.
-    :param backend: whom recipients and messages are given to.
-    :param storage: where messages are kept until the backend is done.
-    :param tls: how to start TLS; None where there is none.
-    :param clock: for timeouts.
+    :param settings: for the sessions that begin from now on.
+    :param shared: with the other servers.
     :param log: where refusals and failures go.
-    :raises ConfigError: ``trusted_proxies`` holds something else than addresses and networks.
     """
 
-    def __init__(
-        self,
-        config: ServerConfig,
-        allowed_hosts: AllowedHosts,
-        backend: IBackend,
-        storage: BodyStorage,
-        tls: TLSStarter | None,
-        clock: IReactorTime,
-        log: Logger,
-    ) -> None:
-        self.config = config
-        self.allowed_hosts = allowed_hosts
-        self.backend = backend
-        self.storage = storage
-        self.tls = tls
-        self.clock = clock
+    def __init__(self, settings: SessionSettings, shared: Shared, log: Logger) -> None:
+        self.settings = settings
+        self.shared = shared
+        self.clock = shared.clock
         self.log = log
-        try:
-            self.trusted_proxies = TrustedProxies(config.trusted_proxies)
-        except ValueError as error:
-            raise ConfigError(str(error), "trusted_proxies") from None
-        name = "LMTP" if config.protocol == "lmtp" else "ESMTP"
-        self.greeting = replies.greeting(config.host_name, name)
-        self.hello = replies.hello(config.host_name)
         self.clients: set[Client] = set()
         self.turned_away: set[Client] = set()
         self.shutting_down = False
-        self._emptied: Deferred[None] | None = None
-        self._extended_hellos: dict[tuple[bool, bool], bytes] = {}
-
-    def extended_hello(self, starttls: bool, xclient: bool) -> bytes:
-        """
-        Say what a session may use.
-
-        :param starttls: whether it may start TLS.
-        :param xclient: whether it may speak for others.
-        :returns: the reply to EHLO or LHLO.
-        """
-        known = (starttls, xclient)
-        if known not in self._extended_hellos:
-            self._extended_hellos[known] = replies.extended_hello(
-                self.config.host_name, _extensions(self.config, starttls, xclient)
-            )
-        return self._extended_hellos[known]
+        self._emptied: list[Deferred[None]] = []
 
     def client_lost(self, client: Client) -> None:
         """A connection has ended."""
         self.clients.discard(client)
-        if self._emptied is not None and not self.clients:
-            emptied, self._emptied = self._emptied, None
-            emptied.callback(None)
+        if not self.clients:
+            emptied, self._emptied = self._emptied, []
+            for waiting in emptied:
+                waiting.callback(None)
+
+    def when_empty(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when no client is left."""
+        if not self.clients:
+            return succeed(None)
+        emptied: Deferred[None] = Deferred()
+        self._emptied.append(emptied)
+        return emptied
 
     def shut_down(self, timeout: float) -> Deferred[None]:
         """
@@ -119,41 +91,19 @@ class Server:
             client.shut_down()
         if not self.clients:
             return succeed(None)
-        emptied: Deferred[None] = Deferred()
-        self._emptied = emptied
         cut = self.clock.callLater(timeout, self._cut)
 
         def stop_waiting(_: None) -> None:
             if cut.active():
                 cut.cancel()
 
-        return emptied.addCallback(stop_waiting)
+        return self.when_empty().addCallback(stop_waiting)
 
     def _cut(self) -> None:
         self.log.warn(
             "{host_name}: cut the connections of {count} clients that did not finish in time",
-            host_name=self.config.host_name,
+            host_name=self.settings.config.host_name,
             count=len(self.clients),
         )
         for client in list(self.clients):
             client.transport.abortConnection()
-
-
-def _extensions(config: ServerConfig, starttls: bool, xclient: bool) -> list[str]:
-    # RFC 9422.
-    limits = f"LIMITS RCPTMAX={config.max_recipients}"
-    if config.max_messages:
-        limits += f" MAILMAX={config.max_messages}"
-    return [
-        f"SIZE {config.max_size}",
-        "PIPELINING",
-        "8BITMIME",
-        "SMTPUTF8",
-        "CHUNKING",
-        "BINARYMIME",
-        "ENHANCEDSTATUSCODES",
-        *(["STARTTLS"] if starttls else []),
-        limits,
-        *(["XCLIENT NAME ADDR PORT PROTO HELO"] if xclient else []),
-        "HELP",
-    ]

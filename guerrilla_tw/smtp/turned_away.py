@@ -22,7 +22,7 @@ class TurnedAway(SMTPFlow):
 
     def __init__(self, server: Server, reply: bytes) -> None:
         super().__init__(server)
-        self._reply = b"" if server.config.tls.tls_always_on else reply
+        self._reply = b"" if self.settings.config.tls.tls_always_on else reply
 
     def connectionMade(self) -> None:
         """Say it, and close."""

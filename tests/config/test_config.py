@@ -220,11 +220,8 @@ class Refusals(SynchronousTestCase):
                 {"servers": [{"listen_interface": "unix:a"}, {"listen_interface": "unix:./a"}]},
                 "servers[1].listen_interface: servers[0] listens there already",
             ),
-            # Not built.
-            (
-                one_server(log_file="/var/log/one.log"),
-                "servers[0].log_file: a log file of its own is not supported yet",
-            ),
+            ({"log_format": "xml"}, "log_format: is none of text, json"),
+            (one_server(log_file="a\nb"), "servers[0].log_file: holds a control character"),
             # An older name beside the present one.
             (
                 {"backend_config": {"process_stack": "A", "save_process": "A"}},
@@ -389,6 +386,7 @@ class Defaults(SynchronousTestCase):
             (1024 * 1024, "", 256 * 1024 * 1024),
         )
         self.assertEqual((server.timeout, server.max_clients), (30, 100))
+        self.assertEqual((config.log_format, config.shutdown_timeout), ("text", 30))
         self.assertEqual(server.tls, TLSConfig())
 
     def test_an_empty_value_is_a_missing_one(self) -> None:
@@ -472,6 +470,8 @@ class Files(SynchronousTestCase):
         whole = {
             "log_file": "stdout",
             "log_level": "Warning",
+            "log_format": "json",
+            "shutdown_timeout": "1m30s",
             "allowed_hosts": ["*.example.com", "[192.0.2.1]", "m\u00fcller.example"],
             "pid_file": "/run/guerrilla.pid",
             "spill_size": 1,
@@ -484,9 +484,8 @@ class Files(SynchronousTestCase):
         self.assertEqual(loaded.warnings, ())
         written = json.loads(msgspec.json.encode(loaded.config, enc_hook=float))
         durations = {"message_timeout": 90.0, "reject_early_talkers": 0.25}
-        self.assertEqual(
-            written, {**whole, "log_level": "warn", "servers": [{**server, **durations}]}
-        )
+        read = {"log_level": "warn", "shutdown_timeout": 90.0}
+        self.assertEqual(written, {**whole, **read, "servers": [{**server, **durations}]})
         self.assertEqual(setting_names(ServerConfig), set(server))
         self.assertEqual(setting_names(TLSConfig), set(tls))
         self.assertEqual(setting_names(Config), set(whole))

@@ -190,7 +190,7 @@ class Conversation:
         self._tls = FakeTLS(self._wires)
         self._said = b""
         self._session = _session(setting)
-        self._session.server.tls = self._tls
+        self._session.server.settings.tls = self._tls
         self._session.backend.save = self._save
         self._session.backend.check_recipient = self._check_recipient
         self._session.connect(_PROXY)
@@ -321,7 +321,7 @@ class Conversation:
         session.backend.saved.clear()
         session.events.clear()
         del session.protocol
-        assert session.server.storage.in_memory == 0
+        assert session.server.shared.storage.in_memory == 0
 
 
 def _check_envelope(envelope: Envelope) -> None:

@@ -21,7 +21,8 @@ from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.smtp.esmtp import GuerrillaESMTP
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.hosts import AllowedHosts
-from guerrilla_tw.smtp.server import Server, TLSStarter
+from guerrilla_tw.smtp.server import Server, Shared
+from guerrilla_tw.smtp.settings import SessionSettings, TLSStarter
 
 Answer = Callable[[Envelope], "IResult | Deferred[IResult]"]
 
@@ -109,13 +110,15 @@ class Session:
         self.clock = Clock()
         self.events: list[LogEvent] = []
         config = ServerConfig(is_enabled=True, host_name="mx.example.com", **settings)
-        self.server = Server(
-            config,
-            AllowedHosts(["example.com", "*.example.org"]),
+        shared = Shared(
             self.backend,
+            AllowedHosts(["example.com", "*.example.org"]),
             storage or BodyStorage(),
-            layer,
             self.clock,
+        )
+        self.server = Server(
+            SessionSettings(config, layer),
+            shared,
             Logger("test", observer=self.events.append),  # type: ignore[arg-type]
         )
         self.factory = GuerrillaESMTPFactory(self.server)

@@ -407,7 +407,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.session.clock.getDelayedCalls() == []
             assert self.session.server.clients == set()
         if self.is_lost or self.model.message is None:
-            assert self.session.server.storage.in_memory == 0
+            assert self.session.server.shared.storage.in_memory == 0
 
     def teardown(self) -> None:
         if not self.is_lost:
