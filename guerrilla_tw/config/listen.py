@@ -1,4 +1,4 @@
-"""Where a server listens: ``listen_interface``, as Go's ``net.Listen`` takes it, or a socket."""
+"""Where a server listens: ``listen_interface``, as Go's ``net.Listen`` takes it, or an endpoint."""
 
 from __future__ import annotations
 
@@ -13,10 +13,32 @@ _HIGHEST_PORT: Final = 65535
 # The kernel's limit for the path of a socket is 108 octets, one of them for the end.
 _LONGEST_PATH: Final = 107
 
+_ENDPOINT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._+-]*")
+# An IPv6 address without brackets has as many colons as an endpoint.
+_LIKE_IPV6: Final = re.compile(r"[0-9A-Fa-f:.]*")
+_ESCAPED: Final = re.compile(r"\\(.)")
+_WITHOUT_LONE_BACKSLASH: Final = re.compile(r"(?:[^\\]|\\.)*")
+_PART: Final = re.compile(r"(?:^|:)((?:[^\\:]|\\.)*)")
+_SETTING: Final = re.compile(r"((?:[^\\=]|\\.)*)=(.*)")
+_MODE: Final = re.compile(r"[0-7]{3,4}")
+_INDEX: Final = re.compile(r"[0-9]{1,4}")
+_DOMAINS: Final = ("INET", "INET6", "UNIX")
+# Where they listen unless told.
+_TCP: Final = {"tcp": "", "tcp6": "::"}
+_ANOTHER_TLS: Final = "brings TLS of its own; write host:port, and set tls.tls_always_on"
+# What our sessions know of TLS and of the client would be wrong there.
+_REFUSED: Final = {
+    "haproxy": "reads PROXY headers of its own; write host:port, and set proxyon",
+    "ssl": _ANOTHER_TLS,
+    "stdio": "is no place where clients come; write host:port",
+    "tls": _ANOTHER_TLS,
+}
+_BUILT_IN: Final = frozenset(("unix", "systemd", *_TCP, *_REFUSED))
+
 
 class Interface(NamedTuple):
     """
-    Where a server listens.
+    An address.
 
     :param host: a name or an address, empty for every interface.
     :param port: 0 lets the system choose one.
@@ -26,6 +48,21 @@ class Interface(NamedTuple):
     host: str = ""
     port: int = 0
     path: str = ""
+
+
+class Endpoint(NamedTuple):
+    """
+    A server endpoint of Twisted's, other than TCP.
+
+    :param kind: what its string begins with, in lower case: ``unix``, ``systemd``, or what a plugin
+        is called.
+    :param arguments: what has no name there.
+    :param settings: what has one, such as ``("mode", "660")``, in alphabetical order.
+    """
+
+    kind: str
+    arguments: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
 
 
 def parse_interface(text: str) -> Interface:
@@ -41,9 +78,80 @@ def parse_interface(text: str) -> Interface:
     host, colon, port = text.rpartition(":")
     if not colon:
         raise ValueError("has no port; write host:port, :port, [IPv6 address]:port or unix:path")
-    if not _PORT.fullmatch(port) or int(port) > _HIGHEST_PORT:
-        raise ValueError("the port is not a number from 0 to 65535")
-    return Interface(_normalize(host), int(port))
+    return Interface(_normalize(host), _parse_port(port))
+
+
+def parse_listen_interface(text: str) -> Interface | Endpoint:
+    """
+    Read ``listen_interface``: an address of TCP, or the string of a server endpoint of Twisted's.
+
+    ``name:number`` is a host and a port, unless Twisted itself has an endpoint of that name.
+
+    :param text: the setting.
+    :raises ValueError: it is neither, or is an endpoint that cannot be used.
+    """
+    kind, _, rest = text.partition(":")
+    may_be_plugin = _ENDPOINT_NAME.fullmatch(kind) and re.search("[:=]", rest)
+    if kind.lower() not in _BUILT_IN and (not may_be_plugin or _LIKE_IPV6.fullmatch(text)):
+        return parse_interface(text)
+    endpoint = _split_endpoint(text)
+    kind = endpoint.kind
+    if kind in _REFUSED:
+        raise ValueError(f"the endpoint {kind} {_REFUSED[kind]}")
+    if kind in _TCP:
+        return _tcp_address(endpoint)
+    if kind == "unix":
+        _check_unix(endpoint)
+    if kind == "systemd":
+        _check_systemd(endpoint)
+    return endpoint
+
+
+def _split_endpoint(text: str) -> Endpoint:
+    """Split as Twisted does: at colons, each part at its first "="; a backslash escapes."""
+    if not text.isprintable():
+        raise ValueError("holds a control character")
+    if not _WITHOUT_LONE_BACKSLASH.fullmatch(text):
+        raise ValueError("ends in a backslash")
+    kind, *parts = _PART.findall(text)
+    arguments: list[str] = []
+    settings: dict[str, str] = {}
+    for part in parts:
+        setting = _SETTING.fullmatch(part)
+        if setting is None:
+            arguments.append(_ESCAPED.sub(r"\1", part))
+        else:
+            name, value = (_ESCAPED.sub(r"\1", side) for side in setting.groups())
+            settings[name] = value
+    return Endpoint(kind.lower(), tuple(arguments), tuple(sorted(settings.items())))
+
+
+def _tcp_address(endpoint: Endpoint) -> Interface:
+    kind, ports, settings = endpoint.kind, endpoint.arguments, dict(endpoint.settings)
+    if settings.keys() - {"port", "interface"} or len(ports) + ("port" in settings) != 1:
+        raise ValueError(f"is not {kind}:port or {kind}:port:interface=address")
+    (port,) = ports or (settings["port"],)
+    host = settings.get("interface", _TCP[kind])
+    return Interface(_normalize(f"[{host}]" if ":" in host else host), _parse_port(port))
+
+
+def _check_unix(endpoint: Endpoint) -> None:
+    settings = dict(endpoint.settings)
+    if len(endpoint.arguments) > 1 or settings.keys() - {"mode"}:
+        raise ValueError("is not unix:path or unix:path:mode=660; in a path write \\: and \\=")
+    _check_path("".join(endpoint.arguments))
+    if not _MODE.fullmatch(settings.get("mode", "666")):
+        raise ValueError("the mode is not of three or four octal digits, such as 660")
+
+
+def _check_systemd(endpoint: Endpoint) -> None:
+    settings = dict(endpoint.settings)
+    if endpoint.arguments or settings.keys() not in ({"domain", "index"}, {"domain", "name"}):
+        raise ValueError("is not systemd:domain=INET:name=... or systemd:domain=INET:index=0")
+    if settings["domain"] not in _DOMAINS:
+        raise ValueError(f"the domain is none of {', '.join(_DOMAINS)}")
+    if not _INDEX.fullmatch(settings.get("index", "0")):
+        raise ValueError("the index is not a number")
 
 
 def _check_path(path: str) -> str:
@@ -52,6 +160,12 @@ def _check_path(path: str) -> str:
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise ValueError(f"the path is longer than {_LONGEST_PATH} octets")
     return path
+
+
+def _parse_port(port: str) -> int:
+    if not _PORT.fullmatch(port) or int(port) > _HIGHEST_PORT:
+        raise ValueError(f"the port is not a number from 0 to {_HIGHEST_PORT}")
+    return int(port)
 
 
 def _normalize(host: str) -> str:
@@ -72,20 +186,27 @@ def _normalize(host: str) -> str:
     return host.lower()
 
 
-def overlap(one: Interface, other: Interface) -> bool:
+def overlap(one: Interface | Endpoint, other: Interface | Endpoint) -> bool:
     """
-    Tell whether two servers would listen in the same place.
+    Tell whether two servers would listen in the same place, as far as the settings show it.
 
     :param one: where one listens.
     :param other: where the other does.
     """
     if one == other:
         return True
-    if one.path or other.path:
-        return os.path.abspath(one.path) == os.path.abspath(other.path)
+    if isinstance(one, Endpoint) or isinstance(other, Endpoint):
+        paths = [_socket_path(place) for place in (one, other)]
+        return paths[0] == paths[1] != ""
     hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
     if one.port != other.port or one.port == 0:
         return False
     if len(hosts) == 1 or hosts & {"", "::"}:
         return True
     return "0.0.0.0" in hosts and not any(":" in host for host in hosts)  # noqa: S104
+
+
+def _socket_path(place: Interface | Endpoint) -> str:
+    if isinstance(place, Endpoint) and place.kind == "unix":
+        return os.path.abspath(place.arguments[0])
+    return ""

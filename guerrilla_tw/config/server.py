@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from guerrilla_tw.config.durations import Duration
-from guerrilla_tw.config.listen import Interface, parse_interface
+from guerrilla_tw.config.listen import Endpoint, Interface, parse_listen_interface
 from guerrilla_tw.config.settings import ConfigError, check_host_name, set_choice, set_default
 
 # Setting of a server: what 0 means, the lowest value otherwise, and the highest.
@@ -71,6 +71,14 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is TLS at all."""
         return self.start_tls_on or self.tls_always_on
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are read for it."""
+        if not self.is_on:
+            return ()
+        files = (self.private_key_file, self.public_key_file, self.root_cas_file)
+        return tuple(filter(None, files))
+
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
@@ -80,7 +88,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     :param is_enabled: whether it is started.
     :param host_name: what it calls itself; by default this host's name.
-    :param listen_interface: ``host:port``, ``:port``, ``[IPv6 address]:port`` or ``unix:path``.
+    :param listen_interface: ``host:port``, ``:port``, ``[IPv6 address]:port``, ``unix:path``,
+        ``systemd:domain=INET:name=smtp`` or another string for a server endpoint of Twisted.
     :param protocol: ``smtp``, the default, or ``lmtp`` (RFC 2033).
     :param max_size: octets of a message, at most.
     :param timeout: seconds that a client may take for a command, or be silent in a message.
@@ -145,11 +154,11 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_host_name(self, "host_name")
         set_default(self, "listen_interface", "127.0.0.1:2525")
         try:
-            parse_interface(self.listen_interface)
+            parse_listen_interface(self.listen_interface)
         except ValueError as error:
             raise ConfigError(str(error), "listen_interface") from None
 
     @property
-    def interface(self) -> Interface:
+    def interface(self) -> Interface | Endpoint:
         """What ``listen_interface`` says."""
-        return parse_interface(self.listen_interface)
+        return parse_listen_interface(self.listen_interface)

@@ -202,7 +202,7 @@ class Refusals(SynchronousTestCase):
             ),
             (
                 one_server(listen_interface="unix:a\nb"),
-                "servers[0].listen_interface: has no path behind unix:",
+                "servers[0].listen_interface: holds a control character",
             ),
             (
                 one_server(max_command_line=511),

@@ -1,0 +1,204 @@
+"""UNIX sockets, and sockets that systemd has opened for us."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from glob import iglob
+from typing import Any, Final
+
+from twisted.internet import unix
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.tcp import Port, _reservedFD
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+# Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
+BACKLOG: Final = 1024
+
+
+@implementer(IStreamServerEndpoint)
+class UNIXSocket:
+    """
+    A UNIX socket of ours. One that a killed daemon left behind is replaced.
+
+    :param reactor: to listen with.
+    :param path: of its file.
+    :param mode: of its file.
+    """
+
+    def __init__(self, reactor: Any, path: str, mode: int) -> None:
+        self._reactor = reactor
+        self._path = path
+        self._mode = mode
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """:returns: a Deferred of the port, or of an OSError, that has fired."""
+        return execute(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        _remove_left_behind(self._path)
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            listening.bind(self._path)
+            remove = _remover(self._path)
+            # Nobody can connect before it listens.
+            os.chmod(self._path, self._mode)
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        return _start(listening, factory, self._reactor, remove)
+
+
+@implementer(IStreamServerEndpoint)
+class SystemdSocket:
+    """
+    A socket that systemd has opened, and keeps (sd_listen_fds(3)).
+
+    Its descriptor stays open when we let it go, so that a later reload can have it again.
+
+    :param reactor: to listen with.
+    :param text: ``systemd:domain=INET:name=smtp`` or ``systemd:domain=INET:index=0``.
+    """
+
+    def __init__(self, reactor: Any, text: str) -> None:
+        self._reactor = reactor
+        self._text = text
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """:returns: a Deferred of the port, or of an OSError or ValueError, that has fired."""
+        return execute(self._adopt, protocolFactory)
+
+    def _adopt(self, factory: IProtocolFactory) -> IListeningPort:
+        try:
+            passed = serverFromString(self._reactor, self._text)
+        except LookupError:
+            cause = "systemd has passed no such socket to this process; is its .socket unit started"
+            raise ValueError(f"{cause}?") from None
+        # Twisted would close the descriptor, whose number could be another file's the next time;
+        # and would set the rights of a UNIX socket's file, which are systemd's to set.
+        assert isinstance(passed, AdoptedStreamServerEndpoint)
+        _check_free(passed.fileno)
+        with socket.socket(fileno=os.dup(passed.fileno)) as adopted:
+            _check_kind(adopted, passed.addressFamily)
+            adopted.setblocking(False)
+            if adopted.family == socket.AF_UNIX:
+                return _start(adopted.dup(), factory, self._reactor)
+            port: IListeningPort = self._reactor.adoptStreamPort(
+                adopted.fileno(), adopted.family, factory
+            )
+            return port
+
+
+def _check_free(descriptor: int) -> None:
+    """:raises ValueError: another server of this process listens there."""
+    passed = os.fstat(descriptor)
+    # Who listens has a descriptor of his own.
+    for path in iglob("/proc/self/fd/*"):
+        other = int(os.path.basename(path))
+        with suppress(OSError):
+            if other != descriptor and os.path.samestat(os.fstat(other), passed):
+                raise ValueError("another server has this socket of systemd's")
+
+
+def _check_kind(passed: socket.socket, family: int) -> None:
+    """:raises ValueError: it is not what the settings say."""
+    is_listening = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if not is_listening or passed.type != socket.SOCK_STREAM:
+        raise ValueError("systemd's socket is none with ListenStream= and Accept=no")
+    if passed.family != family:
+        domain = socket.AddressFamily(passed.family).name.removeprefix("AF_")
+        raise ValueError(f"systemd's socket is of domain={domain}")
+
+
+class _UNIXPort(unix.Port):
+    """
+    Listens on a UNIX socket that is there.
+
+    Twisted's own makes it everybody's, whosesoever it is, and removes what is in its place at the
+    end, be it systemd's or by now another program's.
+
+    :param listening: the socket.
+    :param factory: of the clients' sessions.
+    :param reactor: to listen with.
+    :param remove: removes what is to be removed of it at the end.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        factory: IProtocolFactory,
+        reactor: Any,
+        remove: Callable[[], None],
+    ) -> None:
+        super().__init__(listening.getsockname(), factory, BACKLOG, reactor=reactor)
+        self._listening = listening
+        self._remove = remove
+        # It would be shut down for systemd, too.
+        self._shouldShutdown = False
+
+    def startListening(self) -> None:
+        """Be ready for clients."""
+        # So that clients can be refused when there are no more descriptors.
+        _reservedFD.reserve()
+        self._listening.setblocking(False)
+        assert self.factory is not None
+        self.factory.doStart()
+        self.socket = self._listening
+        self.fileno = self.socket.fileno  # type: ignore[method-assign]
+        self.connected = True
+        self.numberAccepts = 100
+        self.startReading()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The end."""
+        self._remove()
+        Port.connectionLost(self, reason)
+
+
+def _start(
+    listening: socket.socket,
+    factory: IProtocolFactory,
+    reactor: Any,
+    remove: Callable[[], None] = lambda: None,
+) -> IListeningPort:
+    port: IListeningPort = _UNIXPort(listening, factory, reactor, remove)
+    port.startListening()
+    return port
+
+
+def _remover(path: str) -> Callable[[], None]:
+    """:returns: what removes the file that is there now, and no other."""
+    path = os.path.abspath(path)
+    made = os.lstat(path)
+
+    def remove() -> None:
+        # It may be gone, or the right to remove it may be.
+        with suppress(OSError):
+            if os.path.samestat(os.lstat(path), made):
+                os.unlink(path)
+
+    return remove
+
+
+def _remove_left_behind(path: str) -> None:
+    """
+    Remove the socket of a daemon that was killed: nobody listens there.
+
+    Twisted's wantPID is not enough: it takes a daemon for alive whose process id another process
+    has by now, and removes sockets that other programs listen on.
+    """
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+        # Whoever listens may not answer.
+        probe.setblocking(False)
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
