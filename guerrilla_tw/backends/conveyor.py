@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from guerrilla_tw.backends.results import FULL, NOT_RUNNING, PROCESSING_FAILED, TIMED_OUT
@@ -18,17 +18,22 @@ from guerrilla_tw.mail.envelope import Envelope
 # before this does. It is for embedders that feed a Gateway without clients.
 _CAPACITY = 10_000
 
+_LATE_END = "{queued_id}: late end of work of which the client was told to try again: "
+_END_FOR_NOBODY = "{queued_id}: end of work whose client has left: "
+
 
 class _Job:
     """One envelope whose answer was not known at once."""
 
-    __slots__ = ("envelope", "reply", "timer")
+    __slots__ = ("envelope", "has_timed_out", "reply", "timer")
 
     def __init__(self, envelope: Envelope, reply: Deferred[IResult], timer: IDelayedCall) -> None:
         self.envelope = envelope
         # Answers the client, once; None from then on, while the work may still go on.
         self.reply: Deferred[IResult] | None = reply
         self.timer = timer
+        # Whether the client was told to try again.
+        self.has_timed_out = False
 
 
 class Conveyor:
@@ -149,9 +154,12 @@ class Conveyor:
             job.timer.cancel()
             reply.callback(result)
             return
-        self._log.warn(
-            "{queued_id}: late end of work that nobody waits for any more: "
-            "{code} {enhanced!r} {text!r}",
+        # What is stored after all will be stored twice, which an operator can prevent. Clients
+        # that do not wait for an answer are no concern of his.
+        is_late = job.has_timed_out
+        self._log.emit(
+            LogLevel.warn if is_late else LogLevel.info,
+            (_LATE_END if is_late else _END_FOR_NOBODY) + "{code} {enhanced!r} {text!r}",
             queued_id=job.envelope.queued_id,
             code=result.code,
             enhanced=result.enhanced,
@@ -178,6 +186,7 @@ class Conveyor:
 
     def _time_out(self, job: _Job) -> None:
         reply = self._abandon(job)
+        job.has_timed_out = True
         self._log.warn(
             "{queued_id}: no result after {timeout} seconds; the client is told to try again",
             queued_id=job.envelope.queued_id,

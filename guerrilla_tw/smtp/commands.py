@@ -39,11 +39,13 @@ class CommandError(Exception):
     A command that cannot be carried out.
 
     :param reply: what to answer.
+    :param cause: what an operator should know of it; empty where it is the client's error.
     """
 
-    def __init__(self, reply: bytes) -> None:
+    def __init__(self, reply: bytes, cause: str = "") -> None:
         super().__init__(reply)
         self.reply = reply
+        self.cause = cause
 
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:

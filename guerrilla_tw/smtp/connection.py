@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from guerrilla_tw.interfaces import IResult
-from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp import journal, replies
 from guerrilla_tw.smtp.flow import SMTPFlow
 from guerrilla_tw.smtp.framing import BadLine, LineBuffer, LineTooLong
 from guerrilla_tw.smtp.server import Server
@@ -29,6 +29,7 @@ class SMTPConnection(SMTPFlow):
     is pending, and replies to pipelined commands leave together.
 
     :param server: whose client this is.
+    :param remote_ip: as the parent's.
     """
 
     _errors = 0
@@ -38,8 +39,8 @@ class SMTPConnection(SMTPFlow):
     #: TLS makes one for each record.
     effort = 0
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server)
+    def __init__(self, server: Server, remote_ip: str) -> None:
+        super().__init__(server, remote_ip)
         self._lines = LineBuffer(self.settings.config.max_command_line)
         # Takes what is no command line: data, chunks, a PROXY header; and what to do after it.
         self._feed: Callable[[bytes], bytes | None] | None = None
@@ -69,7 +70,16 @@ class SMTPConnection(SMTPFlow):
         if _IS_PROTOCOL_ERROR(reply):
             self._errors += 1
             if self._errors > self.settings.config.max_errors:
-                self.dismiss(replies.TOO_MANY_ERRORS)
+                self.dismiss(replies.TOO_MANY_ERRORS, journal.TOO_MANY_ERRORS)
+
+    def refuse_command(self, verb: bytes, argument: bytes, reply: bytes, cause: str = "") -> None:
+        """
+        Answer no to a command, and log it.
+
+        :param cause: what an operator should know of it.
+        """
+        self.log_refusal(verb, argument, reply, cause=cause)
+        self.refuse(reply)
 
     def read(self, feed: Callable[[bytes], bytes | None], then: Callable[[], None]) -> None:
         """
@@ -91,7 +101,8 @@ class SMTPConnection(SMTPFlow):
         """
         Ask the backend; nothing else is done before it answers.
 
-        :param then: is given the answer; None if the backend failed.
+        :param then: is given the answer; None if the backend failed, or if the client has left
+            and so nobody waits for it.
         """
         try:
             answer = question(*args)
@@ -131,11 +142,13 @@ class SMTPConnection(SMTPFlow):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """As the parent; an envelope that still waits for a worker is taken back."""
-        super().connectionLost(reason)
+        self._closing = True
         if self._later is not None:
             self._later.cancel()
+        # First what becomes of the message is logged, then the connection.
         if self._pending is not None:
             self._pending.cancel()
+        super().connectionLost(reason)
 
     def resumeProducing(self) -> None:
         """As the parent; others have had their turn."""
@@ -200,7 +213,7 @@ class SMTPConnection(SMTPFlow):
                 self._later = self.server.clock.callLater(0, self._go_on)
                 return
         if self._ended:
-            self.close()
+            self.close(journal.LEFT)
         elif not self._reading:
             self.resume_reading()
 
@@ -223,9 +236,9 @@ class SMTPConnection(SMTPFlow):
         try:
             line = self._lines.line()
         except LineTooLong:
-            self.refuse(replies.LINE_TOO_LONG)
+            self.refuse_command(b"", b"", replies.LINE_TOO_LONG)
         except BadLine:
-            self.refuse(replies.BAD_LINE)
+            self.refuse_command(b"", b"", replies.BAD_LINE)
         else:
             if line is None:
                 return False
@@ -259,8 +272,8 @@ class SMTPConnection(SMTPFlow):
 
     def _answered(self, result: IResult | None, then: Callable[[IResult | None], None]) -> None:
         self._pending = None
+        then(result)
         if self._closing:
             return
-        then(result)
         self.resetTimeout()
         self.advance()

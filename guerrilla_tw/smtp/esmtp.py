@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from guerrilla_tw.interfaces import IResult
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp import journal, replies
 from guerrilla_tw.smtp.commands import (
     CommandError,
     parse_host_name,
@@ -67,19 +68,20 @@ class GuerrillaESMTP(ReceivingConnection):
             if command is None:
                 self._not_a_command(verb, line)
             elif transaction is not None and self.server.clock.seconds() > transaction.deadline:
-                self.dismiss(replies.TOO_SLOW)
+                self.dismiss(replies.TOO_SLOW, journal.TOO_SLOW)
             else:
                 command(self, argument)
         except CommandError as error:
-            self.refuse(error.reply)
+            self.refuse_command(verb, argument, error.reply, error.cause)
 
     def _not_a_command(self, verb: bytes, line: bytes) -> None:
         if verb in _NOT_IMPLEMENTED:
             raise CommandError(replies.NOT_IMPLEMENTED)
+        # No mail client, or none that listens: it gets no word more.
         if _IS_HTTP_OR_HEADER(line):
-            self.drop("it sends HTTP or a message in place of commands")
+            self.close(journal.NOT_MAIL, "it sends HTTP or a message in place of commands")
         elif self._was_refused_data:
-            self.drop("it sends a message after DATA was refused")
+            self.close(journal.NOT_MAIL, "it sends a message after DATA was refused")
         else:
             raise CommandError(replies.UNKNOWN_COMMAND)
 
@@ -141,6 +143,8 @@ class GuerrillaESMTP(ReceivingConnection):
         self._client = msgspec.structs.replace(
             known, **{name: value for name, value in said.items() if value is not None}
         )
+        if self._client.ip is not None:
+            self.proxy_ip = self.remote_ip
         self._start_anew()
         self.server.log.debug(
             "{host_name}: {remote_ip} speaks for {client}",
@@ -164,7 +168,7 @@ class GuerrillaESMTP(ReceivingConnection):
             raise CommandError(replies.IN_TRANSACTION)
         config = self.settings.config
         if config.max_messages and self.messages >= config.max_messages:
-            self.dismiss(replies.TOO_MANY_MESSAGES)
+            self.dismiss(replies.TOO_MANY_MESSAGES, journal.TOO_MANY_MESSAGES)
             return
         self._mind_effort(argument)
         mail = parse_mail(argument, config.max_size)
@@ -185,11 +189,17 @@ class GuerrillaESMTP(ReceivingConnection):
         client = self._client
         return self.remote_ip if client is None or client.ip is None else client.ip
 
+    @property
+    def helo(self) -> str:
+        """What the client called itself; empty before it did."""
+        said = self._client or _NOTHING_SAID
+        return said.helo or self._said_name
+
     def _new_envelope(self, utf8: bool) -> Envelope:
         said = self._client or _NOTHING_SAID
         return Envelope(
             self.client_ip,
-            said.helo or self._said_name,
+            self.helo,
             tls=self.secret,
             esmtp=self._extended if said.extended is None else said.extended,
             utf8=utf8,
@@ -206,31 +216,44 @@ class GuerrillaESMTP(ReceivingConnection):
             raise CommandError(replies.IN_MESSAGE)
         envelope = transaction.envelope
         try:
-            envelope.rcpt_to.append(self._recipient(argument, envelope))
+            address = self._recipient(argument, envelope)
         except CommandError as error:
             transaction.recipient_refused(error.reply)
             raise
-        self.ask(self._recipient_checked, self.server.shared.backend.validate_rcpt, envelope)
+        if not address.host:
+            address = msgspec.structs.replace(address, host=self.settings.config.host_name)
+        elif not self.server.shared.allowed_hosts.allows(address):
+            self._refuse_recipient(transaction, argument, address, replies.NOT_OUR_HOST)
+            return
+        envelope.rcpt_to.append(address)
+        then = partial(self._recipient_checked, transaction, argument)
+        self.ask(then, self.server.shared.backend.validate_rcpt, envelope)
 
     def _recipient(self, argument: bytes, envelope: Envelope) -> Address:
-        """:raises CommandError: it is malformed, one too many, or none of ours."""
+        """:raises CommandError: it is malformed, or one too many."""
         if len(envelope.rcpt_to) >= self.settings.config.max_recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)
         self._mind_effort(argument)
-        address = parse_rcpt(argument, envelope.utf8)
-        if not address.host:
-            return msgspec.structs.replace(address, host=self.settings.config.host_name)
-        if not self.server.shared.allowed_hosts.allows(address):
-            raise CommandError(replies.NOT_OUR_HOST)
-        return address
+        return parse_rcpt(argument, envelope.utf8)
 
-    def _recipient_checked(self, result: IResult | None) -> None:
-        transaction = self.transaction
-        assert transaction is not None
+    def _recipient_checked(
+        self, transaction: Transaction, argument: bytes, result: IResult | None
+    ) -> None:
+        if self._closing:
+            return
         reply = replies.from_result(result)
-        if not replies.accepts(reply):
-            transaction.envelope.rcpt_to.pop()
-            transaction.recipient_refused(reply)
+        if replies.accepts(reply):
+            self.reply(reply)
+        else:
+            address = transaction.envelope.rcpt_to.pop()
+            self._refuse_recipient(transaction, argument, address, reply)
+
+    def _refuse_recipient(
+        self, transaction: Transaction, argument: bytes, address: Address, reply: bytes
+    ) -> None:
+        """It is well-formed; so it is no error of the client's."""
+        transaction.recipient_refused(reply)
+        self.log_refusal(b"RCPT", argument, reply, rcpt_to=[address])
         self.reply(reply)
 
     def do_DATA(self, argument: bytes) -> None:
@@ -273,7 +296,7 @@ class GuerrillaESMTP(ReceivingConnection):
         """RFC 5321 section 4.1.1.10."""
         refuse_argument(argument)
         self.reply(replies.GOODBYE)
-        self.close(linger=self.has_input)
+        self.close(journal.QUIT, linger=self.has_input)
 
     commands: ClassVar[Mapping[bytes, Callable[[GuerrillaESMTP, bytes], None]]] = {
         b"HELO": do_HELO,

@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
 from twisted.mail.smtp import SMTPFactory
 
-from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp import journal, replies
 from guerrilla_tw.smtp.esmtp import GuerrillaESMTP
 from guerrilla_tw.smtp.lmtp import GuerrillaLMTP
 from guerrilla_tw.smtp.server import Server
@@ -32,24 +32,24 @@ class GuerrillaESMTPFactory(SMTPFactory):
         server = self.server
         config = server.settings.config
         if server.shutting_down:
-            return TurnedAway(server, replies.SHUTTING_DOWN)
+            return TurnedAway(server, _ip(addr), replies.SHUTTING_DOWN, journal.SHUTDOWN)
         if len(server.clients) >= config.max_clients:
-            self._turn_away()
-            return TurnedAway(server, replies.TOO_MANY_CLIENTS)
+            return self._one_too_many(_ip(addr))
         self._is_full = False
         session = GuerrillaLMTP if config.protocol == "lmtp" else GuerrillaESMTP
         return session(server, _ip(addr))
 
-    def _turn_away(self) -> None:
+    def _one_too_many(self, remote_ip: str) -> TurnedAway:
         """One line will do until there is a place again: an attacker may come very often."""
-        if not self._is_full:
-            self._is_full = True
-            config = self.server.settings.config
-            self.server.log.warn(
-                "{host_name}: refuses clients, there are {max_clients} (max_clients)",
-                host_name=config.host_name,
-                max_clients=config.max_clients,
-            )
+        is_first, self._is_full = not self._is_full, True
+        return TurnedAway(
+            self.server,
+            remote_ip,
+            replies.TOO_MANY_CLIENTS,
+            journal.TOO_MANY_CLIENTS,
+            f"there are {self.server.settings.config.max_clients} (max_clients)",
+            is_told=is_first,
+        )
 
 
 def _ip(addr: IAddress | None) -> str:

@@ -15,7 +15,8 @@ from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp import journal, replies
+from guerrilla_tw.smtp.recorded import Recorded
 from guerrilla_tw.smtp.server import Server
 
 # How long a client may take to read our last words where it has had its time, in seconds.
@@ -29,7 +30,7 @@ class ITransport(ITCPTransport, IConsumer, IPushProducer):
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class SMTPFlow(ESMTP):
+class SMTPFlow(Recorded, ESMTP):
     """
     The flow of a connection; what is done with what comes in is a subclass's.
 
@@ -38,12 +39,11 @@ class SMTPFlow(ESMTP):
     read them is not read.
 
     :param server: whose client this is.
+    :param remote_ip: as the parent's.
     """
 
     transport: ITransport
 
-    # Class attributes are what most connections never change: CPython keeps objects with few
-    # attributes of their own small, and there may be thousands of idle clients.
     #: Whether TLS is on, whose own closing handshake reads what comes.
     secret = False
     _congested = False
@@ -51,13 +51,11 @@ class SMTPFlow(ESMTP):
     # How many octets more are read, and thrown away, before the connection is cut.
     _lingering = 0
 
-    def __init__(self, server: Server) -> None:
-        # Not super().__init__(): it sets up what is replaced here.
-        self.server = server
-        self.settings = server.settings
+    def __init__(self, server: Server, remote_ip: str) -> None:
+        # Not ESMTP.__init__(): it sets up what is replaced here.
+        Recorded.__init__(self, server, remote_ip)
         self._replies: list[bytes] = []
         self._reading = True
-        self._closing = False
 
     # For the subclass to override
 
@@ -86,23 +84,26 @@ class SMTPFlow(ESMTP):
         """Answer, in the order of the calls."""
         self._replies.append(reply)
 
-    def dismiss(self, reply: bytes) -> None:
+    def dismiss(self, reply: bytes, ending: str, cause: str = "") -> None:
         """Say why, and close, though the client may be talking."""
         self.reply(reply)
-        self.close(linger=True)
+        self.close(ending, cause, linger=True)
 
-    def close(self, *, linger: bool = False) -> None:
+    def close(self, ending: str, cause: str = "", *, linger: bool = False) -> None:
         """
         Send what is left to say, close.
 
         The timer goes on: a client that does not take our last words is cut when it ends.
 
+        :param ending: why, one of the names in :mod:`.journal`.
+        :param cause: more of it in words.
         :param linger: read on for a little, and throw it away. Where octets are still to come, the
             kernel would reset the connection otherwise, and our last words may be lost with it.
         """
         if self._closing:
             return
         self._closing = True
+        self.end_as(ending, cause)
         self.forget_input()
         self.flush()
         self.transport.unregisterProducer()
@@ -134,6 +135,8 @@ class SMTPFlow(ESMTP):
         self._closing = True
         self.forget_input()
         self.setTimeout(None)
+        # First, since the log may be closed when the last client has gone.
+        self.log_end()
         self.server.client_lost(self)
 
     def readConnectionLost(self) -> None:
@@ -159,7 +162,7 @@ class SMTPFlow(ESMTP):
             self.setTimeout(self.settings.config.timeout)
         else:
             self.reply(replies.IDLE_TOO_LONG)
-            self.close(linger=self.has_input)
+            self.close(journal.IDLE, linger=self.has_input)
             self.setTimeout(CLOSING_TIMEOUT)
 
     def shut_down(self) -> None:
@@ -168,8 +171,13 @@ class SMTPFlow(ESMTP):
             if self.has_command_in_hand():
                 return
             self.reply(replies.SHUTTING_DOWN)
-            self.close(linger=self.has_input)
+            self.close(journal.SHUTDOWN, linger=self.has_input)
         self._hurry()
+
+    def cut(self) -> None:
+        """The server has no more time."""
+        self.end_as(journal.SHUTDOWN)
+        self.transport.abortConnection()
 
     def _hurry(self) -> None:
         """Let the client have little time. Not reset: bringing a timer forward is a search."""
@@ -194,7 +202,7 @@ class SMTPFlow(ESMTP):
         """The client has read."""
         self._congested = False
         if self._is_ending_below():
-            self.close()
+            self.close(journal.LEFT)
             return
         self.resetTimeout()
         self.advance()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
-from guerrilla_tw.interfaces import IRecipientResults, IResult
-from guerrilla_tw.smtp import replies
 from guerrilla_tw.smtp.esmtp import GuerrillaESMTP
 
 
@@ -15,13 +13,13 @@ class GuerrillaLMTP(GuerrillaESMTP):
 
     is_lmtp = True
 
-    def tell_result(self, recipients: int, result: IResult | None) -> None:
+    def tell_result(self, recipients: int, reply: bytes, answers: Sequence[bytes]) -> None:
         """RFC 2033 section 4.2."""
-        if IRecipientResults.providedBy(result):
-            for recipient in result.recipients:
-                self.reply(replies.from_result(recipient))
+        if answers:
+            for answer in answers:
+                self.reply(answer)
         else:
-            self.refuse_message(recipients, replies.from_result(result))
+            self.refuse_message(recipients, reply)
 
     def refuse_message(self, recipients: int, reply: bytes) -> None:
         """RFC 2033 section 4.2."""

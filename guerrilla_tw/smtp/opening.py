@@ -8,10 +8,9 @@ from twisted.internet.interfaces import IDelayedCall, IHandshakeListener
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from guerrilla_tw.smtp import replies
+from guerrilla_tw.smtp import journal, replies
 from guerrilla_tw.smtp.connection import SMTPConnection
 from guerrilla_tw.smtp.proxy import ProxyHeaderError, ProxyHeaderReader
-from guerrilla_tw.smtp.server import Server
 
 # Seconds for the PROXY header. HAProxy's specification asks for three at least.
 PROXY_TIMEOUT = 5.0
@@ -25,24 +24,13 @@ class OpeningConnection(SMTPConnection):
     A connection up to its greeting, and the way into TLS.
 
     :param server: whose client this is.
-    :param remote_ip: the address of who is connected; empty if it has none. A PROXY header
-        changes it.
+    :param remote_ip: as the parent's.
     """
 
     # Whether remote_ip is of who speaks, and not of a proxy that does not know who does.
     is_known = True
-    _shaking_hands = False
     _greeted = False
     _late_greeting: IDelayedCall | None = None
-
-    def __init__(self, server: Server, remote_ip: str) -> None:
-        super().__init__(server)
-        self.remote_ip = remote_ip
-
-    @property
-    def client_ip(self) -> str:
-        """The address of the client as far as it is known; empty if there is none."""
-        return self.remote_ip
 
     def connectionMade(self) -> None:
         """Take the client in, and greet it when it is clear who it is."""
@@ -72,6 +60,7 @@ class OpeningConnection(SMTPConnection):
             if header.source is None:
                 self.is_known = False
             else:
+                self.proxy_ip = self.remote_ip
                 self.remote_ip = header.source
             self.setTimeout(None)
             self.setTimeout(self.settings.config.timeout)
@@ -80,9 +69,9 @@ class OpeningConnection(SMTPConnection):
         self.read(feed, identified)
 
     def _refuse_proxy(self, cause: str) -> None:
-        self.warn("no PROXY header taken: {cause}", cause=cause)
         # Before TLS a client that waits for it would not understand a reply.
-        self.dismiss(b"" if self.settings.config.tls.tls_always_on else replies.NO_PROXY_HEADER)
+        reply = b"" if self.settings.config.tls.tls_always_on else replies.NO_PROXY_HEADER
+        self.dismiss(reply, journal.NO_PROXY_HEADER, cause)
 
     # TLS
 
@@ -95,13 +84,13 @@ class OpeningConnection(SMTPConnection):
         self._congested = False
         self.resume_reading()
         self.secret = True
-        self._shaking_hands = True
         self.transport = self.settings.tls.start(self.transport, self)
         self.transport.registerProducer(self, True)
 
     def handshakeCompleted(self) -> None:
         """The client speaks TLS."""
-        self._shaking_hands = False
+        assert self.settings.tls is not None
+        self.tls_version = self.settings.tls.version(self.transport)
         self.resetTimeout()
         if not self._greeted:
             self._greet()
@@ -120,10 +109,11 @@ class OpeningConnection(SMTPConnection):
     def first_octet_received(self, octet: int) -> None:
         """Let go who does not wait for the greeting, and who wants TLS where there is none yet."""
         if not self._greeted:
-            self.warn("spoke before the greeting (reject_early_talkers)")
-            self.dismiss(replies.TOO_EARLY)
+            self.spoke_early = True
+            self.dismiss(replies.TOO_EARLY, journal.EARLY_TALKER)
         elif octet == _TLS_HANDSHAKE:
-            self.drop("it speaks TLS to a port without")
+            # No mail client: it gets no word more.
+            self.close(journal.NOT_MAIL, "it speaks TLS to a port without")
 
     def _greet(self) -> None:
         delay = self.settings.config.reject_early_talkers
@@ -132,7 +122,7 @@ class OpeningConnection(SMTPConnection):
             self._late_greeting = self.callLater(delay, self._greet_late)
         else:
             if not self.secret and self._has_spoken():
-                self.warn("spoke before the greeting")
+                self.spoke_early = True
             self._say_greeting()
 
     def _greet_late(self) -> None:
@@ -159,11 +149,14 @@ class OpeningConnection(SMTPConnection):
 
     # Ends
 
+    @property
+    def _is_shaking_hands(self) -> bool:
+        return self.secret and self.tls_version is None
+
     def timeoutConnection(self) -> None:
         """As the parent; nobody is there to read a reply while hands are shaken."""
-        if self._shaking_hands:
-            self._shaking_hands = False
-            self.warn("did not finish the TLS handshake in time")
+        if self._is_shaking_hands:
+            self.end_as(journal.TLS_FAILED, "the handshake was not finished in time")
             self.transport.abortConnection()
         elif self._is_opening_by_proxy():
             self._refuse_proxy("it did not come in time")
@@ -175,32 +168,18 @@ class OpeningConnection(SMTPConnection):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """As the parent."""
-        if self._shaking_hands and not self._closing and reason is not None:
-            self.warn("TLS handshake failed: {cause}", cause=_cause(reason))
+        if self._is_shaking_hands and not self._closing and reason is not None:
+            self.end_as(journal.TLS_FAILED, _cause(reason))
         if self._late_greeting is not None:
             self._late_greeting.cancel()
         super().connectionLost(reason)
 
     def shut_down(self) -> None:
         """As the parent; nobody is there to read a goodbye before TLS."""
-        if self._shaking_hands or (self.settings.config.tls.tls_always_on and not self.secret):
-            self.transport.abortConnection()
+        if self._is_shaking_hands or (self.settings.config.tls.tls_always_on and not self.secret):
+            self.cut()
         else:
             super().shut_down()
-
-    def drop(self, cause: str) -> None:
-        """Close without a word more: this is no mail client."""
-        self.warn("dropped: {cause}", cause=cause)
-        self.close()
-
-    def warn(self, event: str, **values: object) -> None:
-        """Log what the client did wrong."""
-        self.server.log.warn(
-            "{host_name}: client {client_ip}: " + event,
-            host_name=self.settings.config.host_name,
-            client_ip=self.client_ip or "(no address)",
-            **values,
-        )
 
 
 def _cause(reason: Failure) -> str:

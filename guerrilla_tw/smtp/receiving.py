@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from guerrilla_tw.interfaces import IRecipientResults, IResult, Task
-from guerrilla_tw.smtp import replies
+from guerrilla_tw.mail.address import Address
+from guerrilla_tw.smtp import journal, replies
 from guerrilla_tw.smtp.commands import CommandError, parse_bdat
 from guerrilla_tw.smtp.framing import ChunkReader, ChunkSkipper, DataReader
+from guerrilla_tw.smtp.journal import Arrival
 from guerrilla_tw.smtp.opening import OpeningConnection
 from guerrilla_tw.smtp.server import Server
 from guerrilla_tw.smtp.transaction import Pace, Transaction
@@ -23,8 +25,6 @@ class ReceivingConnection(OpeningConnection):
     """
 
     is_lmtp = False
-    # A client may ask for room as often as it likes.
-    _has_warned_of_room = False
     # How many messages have come to their end.
     messages = 0
     # How fast a message or a chunk comes, and how much of the message came before the chunk.
@@ -37,6 +37,11 @@ class ReceivingConnection(OpeningConnection):
         self.transaction: Transaction | None = None
         # What takes the octets of a message or a chunk.
         self._reader: DataReader | ChunkReader | ChunkSkipper | None = None
+
+    @property
+    def mail_from(self) -> Address | None:
+        """The sender of the transaction; None if there is no transaction."""
+        return None if self.transaction is None else self.transaction.envelope.mail_from
 
     # DATA
 
@@ -73,18 +78,12 @@ class ReceivingConnection(OpeningConnection):
     def _check_room(self, transaction: Transaction) -> None:
         """:raises CommandError: neither memory nor disk has room for the message."""
         if not self.server.shared.storage.has_room(transaction.size):
-            self._warn_of_room("refused a message: no room (max_inflight_bytes, spill_dir)")
-            raise CommandError(replies.NO_ROOM)
+            raise CommandError(replies.NO_ROOM, "max_inflight_bytes is reached, spill_dir is full")
 
     def _limits(self) -> tuple[int, int, bool]:
         """:returns: octets of a message, octets of a line, whether newlines are normalized."""
         config = self.settings.config
         return config.max_size, config.max_text_line, config.bare_newline == "normalize"
-
-    def _warn_of_room(self, event: str, **values: object) -> None:
-        if not self._has_warned_of_room:
-            self._has_warned_of_room = True
-            self.warn(event, **values)
 
     # BDAT
 
@@ -99,16 +98,17 @@ class ReceivingConnection(OpeningConnection):
             size, last = parse_bdat(argument)
         except CommandError as error:
             # Where the chunk ends is not known, so nothing behind it can be trusted.
-            self.dismiss(error.reply)
+            self.log_refusal(b"BDAT", argument, error.reply)
+            self.dismiss(error.reply, journal.MALFORMED_BDAT)
             return
         try:
             chunks = self._chunks()
         except CommandError as error:
-            then = partial(self._chunk_refused, last, error.reply)
-            self._receive_chunk(ChunkSkipper(size), size, then)
+            refused = partial(self._chunk_refused, argument, last, error)
+            self._receive_chunk(ChunkSkipper(size), size, refused)
             return
         chunks.begin(size)
-        ended = self._last_chunk_ended if last else self._chunk_ended
+        ended = self._last_chunk_ended if last else partial(self._chunk_ended, argument)
         self._receive_chunk(chunks, size, partial(ended, chunks))
 
     def _receive_chunk(
@@ -131,20 +131,37 @@ class ReceivingConnection(OpeningConnection):
             )
         return transaction.chunks
 
-    def _chunk_refused(self, last: bool, reply: bytes) -> None:
+    def _chunk_refused(self, argument: bytes, last: bool, error: CommandError) -> None:
         transaction = self.transaction
-        if transaction is None or not last:
-            self.refuse(reply)
+        if transaction is None:
+            self.refuse_command(b"BDAT", argument, error.reply)
+            return
+        if not last:
+            self.refuse_command(b"BDAT", argument, error.reply, error.cause)
         else:
-            self.transaction = None
-            self.refuse_message(max(len(transaction.envelope.rcpt_to), 1), reply)
-        if transaction is not None:
-            transaction.failure = reply
+            self._last_chunk_refused(transaction, argument, error)
+        transaction.failure = error.reply
 
-    def _chunk_ended(self, chunks: ChunkReader) -> None:
+    def _last_chunk_refused(
+        self, transaction: Transaction, argument: bytes, error: CommandError
+    ) -> None:
+        # Where there was no recipient, there was no message.
+        if transaction.has_chunks and transaction.envelope.rcpt_to:
+            size = transaction.chunks.size if transaction.chunks else 0
+            self.log_message(self._arrival(transaction, size), error.reply)
+        else:
+            self.log_refusal(b"BDAT", argument, error.reply, cause=error.cause)
+        self.transaction = None
+        self.refuse_message(max(len(transaction.envelope.rcpt_to), 1), error.reply)
+
+    def _chunk_ended(self, argument: bytes, chunks: ChunkReader) -> None:
         assert self.transaction is not None
-        self.transaction.failure = self._fault(chunks)
-        self.reply(self.transaction.failure or replies.OK)
+        fault = self.transaction.failure = _fault(chunks)
+        if fault is None:
+            self.reply(replies.OK)
+        else:
+            self.log_refusal(b"BDAT", argument, fault, cause=_cause(chunks))
+            self.reply(fault)
 
     def _last_chunk_ended(self, chunks: ChunkReader) -> None:
         chunks.finish()
@@ -177,7 +194,7 @@ class ReceivingConnection(OpeningConnection):
             )
             self._pace = Pace(now, deadline, config.timeout, config.min_data_rate)
         if self._pace.is_too_slow(now, self._reader.size - self._size_before):
-            self.dismiss(replies.TOO_SLOW)
+            self.dismiss(replies.TOO_SLOW, journal.TOO_SLOW)
         else:
             self.resetTimeout()
 
@@ -186,58 +203,44 @@ class ReceivingConnection(OpeningConnection):
         transaction, self.transaction = self.transaction, None
         assert transaction is not None
         self.messages += 1
-        envelope = transaction.envelope
-        recipients = len(envelope.rcpt_to)
-        fault = self._fault(reader)
+        arrival = self._arrival(transaction, reader.size)
+        fault = _fault(reader)
         if fault is not None:
-            self.refuse_message(recipients, fault)
+            self.log_message(arrival, fault, cause=_cause(reader))
+            self.refuse_message(arrival.recipients, fault)
             return
         self.ask(
-            partial(self.answer_message, recipients),
+            partial(self._answer_message, arrival),
             self.server.shared.backend.process,
-            envelope,
+            transaction.envelope,
             Task.SAVE_MAIL,
         )
 
-    def _fault(self, reader: DataReader | ChunkReader) -> bytes | None:
-        """:returns: why a message cannot be taken, or None."""
-        if reader.too_large:
-            return replies.TOO_LARGE
-        if reader.bare_newline:
-            return replies.BARE_NEWLINE
-        if reader.line_too_long:
-            return replies.TEXT_LINE_TOO_LONG
-        if reader.sink_error is not None:
-            self._warn_of_room("refused a message: {cause} (spill_dir)", cause=reader.sink_error)
-            return replies.NO_ROOM
-        return None
+    def _arrival(self, transaction: Transaction, size: int) -> Arrival:
+        return Arrival(transaction.envelope, size, self.server.clock.seconds())
 
-    def answer_message(self, recipients: int, result: IResult | None) -> None:
-        """
-        Say what became of a message.
+    def _answer_message(self, arrival: Arrival, result: IResult | None) -> None:
+        """Say what became of a message, and log it, also when nobody is there to be told."""
+        answers = _answers(result)
+        cause = ""
+        if answers and len(answers) != arrival.recipients:
+            cause = f"{len(answers)} results for {arrival.recipients} recipients"
+            answers, result = [], None
+        reply = replies.from_result(result)
+        is_known = result is not None or not self._closing
+        self.log_message(arrival, reply if is_known else None, answers, cause)
+        if not self._closing:
+            self.tell_result(arrival.recipients, reply, answers)
 
-        :param recipients: how many it had.
-        :param result: the backend's; None if it failed.
-        """
-        if IRecipientResults.providedBy(result) and len(result.recipients) != recipients:
-            self.server.log.error(
-                "{host_name}: {results} results for {recipients} recipients; the client is told "
-                "to try again",
-                host_name=self.settings.config.host_name,
-                results=len(result.recipients),
-                recipients=recipients,
-            )
-            result = None
-        self.tell_result(recipients, result)
-
-    def tell_result(self, recipients: int, result: IResult | None) -> None:
+    def tell_result(self, recipients: int, reply: bytes, answers: Sequence[bytes]) -> None:
         """
         Say what became of a message, in the words of the protocol.
 
         :param recipients: how many it had.
-        :param result: the backend's; None if it failed.
+        :param reply: for the message as a whole.
+        :param answers: for each recipient, where there are such.
         """
-        self.reply(replies.from_result(result))
+        self.reply(reply)
 
     def refuse_message(self, recipients: int, reply: bytes) -> None:
         """
@@ -246,3 +249,26 @@ class ReceivingConnection(OpeningConnection):
         :param recipients: how many it had.
         """
         self.refuse(reply)
+
+
+def _fault(reader: DataReader | ChunkReader) -> bytes | None:
+    """:returns: why a message cannot be taken, or None."""
+    if reader.too_large:
+        return replies.TOO_LARGE
+    if reader.bare_newline:
+        return replies.BARE_NEWLINE
+    if reader.line_too_long:
+        return replies.TEXT_LINE_TOO_LONG
+    return None if reader.sink_error is None else replies.NO_ROOM
+
+
+def _cause(reader: DataReader | ChunkReader) -> str:
+    """:returns: what an operator should know of a fault, if anything."""
+    return "" if reader.sink_error is None else f"{reader.sink_error} (spill_dir)"
+
+
+def _answers(result: IResult | None) -> list[bytes]:
+    """:returns: an answer for each recipient, if the result has such."""
+    if not IRecipientResults.providedBy(result):
+        return []
+    return [replies.from_result(each) for each in result.recipients]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -12,19 +12,18 @@ from twisted.logger import Logger
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.smtp.hosts import AllowedHosts
+from guerrilla_tw.smtp.journal import Journal
 from guerrilla_tw.smtp.settings import SessionSettings
-
-if TYPE_CHECKING:
-    from guerrilla_tw.smtp.flow import ITransport
 
 
 class Client(Protocol):
     """A connection, as the server sees it."""
 
-    transport: ITransport
-
     def shut_down(self) -> None:
         """Say goodbye, now or when the command in hand is done."""
+
+    def cut(self) -> None:
+        """End at once."""
 
 
 @dataclass
@@ -50,7 +49,11 @@ class Server:
 
     :param settings: for the sessions that begin from now on.
     :param shared: with the other servers.
-    :param log: where refusals and failures go.
+    :param log: where failures go.
+
+    .. attribute:: journal
+
+        Where what clients do is told; to :attr:`log`, as long as no other is set.
     """
 
     def __init__(self, settings: SessionSettings, shared: Shared, log: Logger) -> None:
@@ -58,6 +61,7 @@ class Server:
         self.shared = shared
         self.clock = shared.clock
         self.log = log
+        self.journal = Journal(log, enabled=True)
         self.clients: set[Client] = set()
         self.turned_away: set[Client] = set()
         self.shutting_down = False
@@ -106,4 +110,4 @@ class Server:
             count=len(self.clients),
         )
         for client in list(self.clients):
-            client.transport.abortConnection()
+            client.cut()

@@ -21,6 +21,9 @@ class TLSStarter(Protocol):
         :returns: an :class:`.ITransport`, the protocol's new one.
         """
 
+    def version(self, transport: Any) -> str:
+        """:returns: the version of TLS, such as ``TLSv1.3``, once hands are shaken."""
+
 
 class SessionSettings:
     """

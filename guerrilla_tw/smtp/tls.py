@@ -89,6 +89,16 @@ class TLS:
         cast(Any, protocol).transport = layer
         return cast("ITransport", layer)
 
+    def version(self, transport: ITransport) -> str:
+        """
+        Say which version of TLS was agreed on.
+
+        :param transport: that :meth:`start` returned; its handshake is complete.
+        :returns: such as ``TLSv1.3``.
+        """
+        name: str = cast(TLSMemoryBIOProtocol, transport).getHandle().get_protocol_version_name()
+        return name
+
 
 def make_tls(config: TLSConfig) -> TLS:
     """

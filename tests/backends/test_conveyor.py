@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.backends import conveyor
@@ -223,10 +224,11 @@ class Timeouts(ConveyorTestCase):
         self.assertEqual(
             self.events.texts()[1:],
             [
-                f"{envelope.queued_id}: late end of work that nobody waits for any more: "
-                "554 '5.7.1' 'refused'"
+                f"{envelope.queued_id}: late end of work of which the client was told to try "
+                "again: 554 '5.7.1' 'refused'"
             ],
         )
+        self.assertEqual(self.events[1]["log_level"], LogLevel.warn)
 
     def test_late_failure_is_logged_with_its_traceback(self) -> None:
         envelope = make_envelope()
@@ -277,11 +279,9 @@ class Cancelling(ConveyorTestCase):
         self.assertEqual(self.conveyor.unfinished(), 0)
         self.assertEqual(
             self.events.texts(),
-            [
-                f"{envelope.queued_id}: late end of work that nobody waits for any more: "
-                "250 '2.0.0' 'saved'"
-            ],
+            [f"{envelope.queued_id}: end of work whose client has left: 250 '2.0.0' 'saved'"],
         )
+        self.assertEqual(self.events[0]["log_level"], LogLevel.info)
 
     def test_work_that_has_not_begun_never_begins(self) -> None:
         envelopes, replies = self.submit_many(3)

@@ -458,7 +458,7 @@ class Lanes(GatewayTestCase):
         reply.cancel()
         self.failureResultOf(reply, CancelledError)
         self.pools["save_process"].step()
-        self.assertIn("late end", self.events.texts()[0])
+        self.assertIn("end of work whose client has left", self.events.texts()[0])
 
 
 class BadProcessors(GatewayTestCase):

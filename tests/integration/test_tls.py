@@ -146,7 +146,7 @@ class TLSTestCase(DaemonTestCase):
             self.ready(client)
             error = self.assertRaises(OSError, client.start_tls, ssl.create_default_context())
             self.assertIn("certificate verify failed", str(error))
-        process.wait_for("TLS handshake failed: .*unknown ca")
+        process.wait_for("ended=tls-failed .*unknown ca")
         with TLSClient(process.port()) as client:
             self.ready(client)
             client.write(b"EHLO client.example.com\r\n")
@@ -156,7 +156,7 @@ class TLSTestCase(DaemonTestCase):
             self.ready(client)
             client.write(HELLO)
             client.reset()
-        process.wait_for("(?s)(TLS handshake failed: .*){3}")
+        process.wait_for("(?s)(ended=tls-failed .*){3}")
         self.assert_serves_on(process)
 
     def assert_handshakes_end_in_time(self, process: Process) -> None:
@@ -166,7 +166,7 @@ class TLSTestCase(DaemonTestCase):
                 self.ready(client)
                 client.write(beginning)
                 self.assertEqual(client.read_to_the_end(), b"")
-        process.wait_for("(?s)(did not finish the TLS handshake in time.*){2}")
+        process.wait_for("(?s)(the handshake was not finished in time.*){2}")
         self.assert_serves_on(process)
 
     def ready(self, client: TLSClient) -> None:

@@ -16,6 +16,7 @@ from guerrilla_tw.config.settings import convert
 from guerrilla_tw.interfaces import IResult
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.smtp.journal import TOO_MANY_CLIENTS
 from tests.smtp.dialog import CLOSED, Dialog, joined_lines
 from tests.smtp.session import Session, Transport
 
@@ -50,6 +51,10 @@ class FakeTLS:
         wire = Wire(peerAddress=transport.getPeer())
         self._wires.append(wire)
         return wire
+
+    def version(self, transport: Wire) -> str:
+        """:returns: what the handshake has agreed on."""
+        return "TLSv1.3"
 
 
 class Client(Session):
@@ -134,6 +139,11 @@ class Client(Session):
             if not (self._tls.shaking or self._wires[-1].aborted):
                 self.protocol.dataReceived(piece)
                 self.settle()
+
+    @property
+    def connections(self) -> int:
+        """How many there were, without those that were too many."""
+        return sum(protocol.ending != TOO_MANY_CLIENTS for protocol in self._protocols)
 
     def leave(self) -> None:
         """Have everybody who came go away."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 
-from twisted.logger import LogLevel, formatEvent
+from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.smtp.journal import TOO_MANY_CLIENTS
 from tests.smtp.dialog import Dialog, Turn, joined_lines, octets
 from tests.smtp.dialog_client import Client
 
@@ -77,6 +78,24 @@ def _compare_log(case: SynchronousTestCase, dialog: Dialog, client: Client) -> N
     if "raise" not in dialog.answers.values():
         failures = [event for event in client.events if event["log_level"] is LogLevel.critical]
         case.assertEqual(failures, [])
+    _compare_journal(case, client)
+
+
+def _compare_journal(case: SynchronousTestCase, client: Client) -> None:
+    """Every connection, every message and every refusal has one line."""
+    lines: dict[str, list[LogEvent]] = {"connection": [], "message": [], "refusal": []}
+    for event in client.events:
+        if "event" in event:
+            lines[event["event"]].append(event)
+    # Of those who are too many only the first has one.
+    told = [line for line in lines["connection"] if line["ended"] != TOO_MANY_CLIENTS]
+    case.assertEqual(len(told), client.connections)
+    refusals = sum(line["refusals"] for line in lines["connection"])
+    case.assertEqual(len(lines["refusal"]), refusals)
+    ended = [line["queued_id"] for line in lines["message"]]
+    case.assertEqual(len(set(ended)), len(ended))
+    saved = {envelope.queued_id for envelope in client.backend.saved}
+    case.assertEqual(saved - set(ended), set())
 
 
 def _is_meant(wanted: str, reply: str) -> bool:

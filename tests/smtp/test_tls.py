@@ -182,6 +182,12 @@ class TheLayer(TLSTestCase):
             received += connection.client.recv(2**16)
         self.assertEqual(received, piece)
 
+    def test_says_which_version_it_is(self) -> None:
+        for version, name in ((SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")):
+            tls = make_tls(self.config())
+            connection = Connection(tls, client_context(version, version)).shake_hands()
+            self.assertEqual(tls.version(connection.layer), name)
+
     def test_the_session_has_the_layer_for_its_transport(self) -> None:
         connection = self.connect()
         self.assertIs(connection.session.transport, connection.layer)

@@ -1,0 +1,267 @@
+"""
+What is logged of clients: one line for each connection, each message and each refusal.
+
+The names of the fields are for programs that read the log, and do not change; ``docs/logging.rst``
+lists them. In the text of a line, what is ours comes before what a client wrote, which is quoted
+and bounded: a pattern that is anchored at the beginning cannot be deceived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from twisted.logger import Logger, LogLevel
+
+from guerrilla_tw.mail.address import Address
+from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.smtp.settings import SessionSettings
+
+# How a connection ended: the values of ``ended``.
+QUIT: Final = "quit"
+#: The client closed the connection, or it broke.
+LEFT: Final = "left"
+IDLE: Final = "idle"
+TOO_SLOW: Final = "too-slow"
+TOO_MANY_ERRORS: Final = "too-many-errors"
+TOO_MANY_MESSAGES: Final = "too-many-messages"
+TOO_MANY_CLIENTS: Final = "too-many-clients"
+MALFORMED_BDAT: Final = "malformed-bdat"
+EARLY_TALKER: Final = "early-talker"
+#: HTTP, TLS where there is none, a message in place of commands.
+NOT_MAIL: Final = "not-mail"
+TLS_FAILED: Final = "tls-failed"
+NO_PROXY_HEADER: Final = "no-proxy-header"
+SHUTDOWN: Final = "shutdown"
+
+# All mail may be lost while nobody does anything about these.
+_FOR_OPERATORS = frozenset([TOO_MANY_CLIENTS, NO_PROXY_HEADER])
+# Of what a client wrote, in octets; a path is not longer by itself.
+_LONGEST = 256
+# Of recipients. How many there are in all is said beside them.
+_MOST_RECIPIENTS = 20
+
+_CLIENT = (
+    "{event} client_ip={client_ip} proxy_ip={proxy_ip} host_name={host_name} "
+    "listen_interface={listen_interface} tls={tls} "
+)
+_REPLY = "code={code} enhanced={enhanced} text={text!r} cause={cause!r} "
+_CONNECTION = _CLIENT + (
+    "ended={ended} cause={cause!r} seconds={seconds} messages={messages} refusals={refusals} "
+    "spoke_early={spoke_early} helo={helo!r}"
+)
+_MESSAGE = (
+    _CLIENT
+    + "queued_id={queued_id} stored_as={stored_as!r} told={told} "
+    + _REPLY
+    + "results={results} seconds={seconds} size={size} recipients={recipients} helo={helo!r} "
+    "mail_from={mail_from!r} rcpt_to={rcpt_to}"
+)
+_REFUSAL = (
+    _CLIENT
+    + _REPLY
+    + "helo={helo!r} mail_from={mail_from!r} rcpt_to={rcpt_to} command={command!r} "
+    "argument={argument!r}"
+)
+
+
+class Session(Protocol):
+    """
+    A connection, as the journal sees it.
+
+    :ivar settings: which server's it is.
+    :ivar proxy_ip: the address of a proxy that said who the client is; empty if none did.
+    :ivar tls_version: the version of TLS once hands are shaken; None before.
+    :ivar ending: how it ended, one of the names above.
+    :ivar cause: more of that in words, of which no client wrote any.
+    :ivar taken: how many messages were taken.
+    :ivar refusals: how many commands were refused.
+    :ivar spoke_early: whether the client did not wait for the greeting.
+    """
+
+    settings: SessionSettings
+    proxy_ip: str
+    tls_version: str | None
+    ending: str
+    cause: str
+    taken: int
+    refusals: int
+    spoke_early: bool
+
+    @property
+    def client_ip(self) -> str:
+        """The client's address, as far as it is known."""
+
+    @property
+    def helo(self) -> str:
+        """What the client called itself last."""
+
+    @property
+    def mail_from(self) -> Address | None:
+        """The sender of the transaction; None if there is no transaction."""
+
+
+class Arrival:
+    """
+    A message that came to its end, as it was before the backend had it.
+
+    :param envelope: what the backend will do with it is up to the backend.
+    :param size: octets that came, dots unstuffed.
+    :param now: in seconds.
+    """
+
+    __slots__ = ("began", "envelope", "mail_from", "rcpt_to", "recipients", "size")
+
+    def __init__(self, envelope: Envelope, size: int, now: float) -> None:
+        self.envelope = envelope
+        self.mail_from = envelope.mail_from
+        self.rcpt_to = envelope.rcpt_to[:_MOST_RECIPIENTS]
+        self.recipients = len(envelope.rcpt_to)
+        self.size = size
+        self.began = now
+
+
+class Journal:
+    """
+    Writes the lines.
+
+    :param log: where they go.
+    :param enabled: whether anybody sees what is of level info. What an operator should act on is
+        of level warn, and is written in any case.
+    """
+
+    def __init__(self, log: Logger, enabled: bool) -> None:
+        self._log = log
+        self._enabled = enabled
+
+    def connection(self, session: Session, seconds: float) -> None:
+        """
+        Tell of a connection that has ended.
+
+        :param seconds: that it lasted.
+        """
+        is_urgent = session.ending in _FOR_OPERATORS
+        if not (self._enabled or is_urgent):
+            return
+        self._log.emit(
+            LogLevel.warn if is_urgent else LogLevel.info,
+            _CONNECTION,
+            event="connection",
+            **_client(session),
+            ended=session.ending,
+            cause=session.cause,
+            seconds=round(seconds, 6),
+            messages=session.taken,
+            refusals=session.refusals,
+            spoke_early=session.spoke_early,
+        )
+
+    def message(
+        self,
+        session: Session,
+        arrival: Arrival,
+        reply: bytes | None,
+        answers: Sequence[bytes] = (),
+        *,
+        seconds: float,
+        told: bool,
+        cause: str = "",
+    ) -> None:
+        """
+        Tell what became of a message.
+
+        :param reply: the answer; None if the client left before there was one.
+        :param answers: for each recipient, where there are such.
+        :param seconds: that the answer took.
+        :param told: whether the client was there to be told.
+        :param cause: what an operator should know of it.
+        """
+        if not (self._enabled or cause):
+            return
+        envelope = arrival.envelope
+        code, enhanced, text = (None, None, None) if reply is None else _parts(reply)
+        self._log.emit(
+            LogLevel.warn if cause else LogLevel.info,
+            _MESSAGE,
+            event="message",
+            **_client(session),
+            queued_id=envelope.queued_id,
+            mail_from=str(arrival.mail_from),
+            rcpt_to=[str(address) for address in arrival.rcpt_to],
+            recipients=arrival.recipients,
+            size=arrival.size,
+            seconds=round(seconds, 6),
+            code=code,
+            enhanced=enhanced,
+            text=text,
+            results=[answer.decode("ascii").rstrip() for answer in answers[:_MOST_RECIPIENTS]],
+            stored_as=envelope.stored_as,
+            told=told,
+            cause=cause,
+        )
+
+    def refusal(
+        self,
+        session: Session,
+        command: bytes,
+        argument: bytes,
+        reply: bytes,
+        *,
+        rcpt_to: Sequence[Address] = (),
+        cause: str = "",
+    ) -> None:
+        """
+        Tell of a command that was refused.
+
+        :param command: its verb; empty for a line that is no command.
+        :param argument: what came after the verb.
+        :param reply: the answer.
+        :param rcpt_to: whom it named.
+        :param cause: what an operator should know of it.
+        """
+        if not (self._enabled or cause):
+            return
+        code, enhanced, text = _parts(reply)
+        if command == b"AUTH":
+            # A mechanism; and behind it, often, a password.
+            argument = argument.partition(b" ")[0]
+        mail_from = session.mail_from
+        self._log.emit(
+            LogLevel.warn if cause else LogLevel.info,
+            _REFUSAL,
+            event="refusal",
+            **_client(session),
+            mail_from=None if mail_from is None else str(mail_from),
+            rcpt_to=[str(address) for address in rcpt_to],
+            command=_shown(command),
+            argument=_shown(argument),
+            code=code,
+            enhanced=enhanced,
+            text=text,
+            cause=cause,
+        )
+
+
+def _client(session: Session) -> dict[str, object]:
+    config = session.settings.config
+    return {
+        "client_ip": session.client_ip,
+        "proxy_ip": session.proxy_ip,
+        "host_name": config.host_name,
+        "listen_interface": config.listen_interface,
+        "tls": session.tls_version,
+        "helo": session.helo,
+    }
+
+
+def _parts(reply: bytes) -> tuple[int, str, str]:
+    """:returns: the reply's code, its enhanced code, its text."""
+    # It may be all blanks behind the code: a backend may be somebody's own.
+    enhanced, _, text = reply[4:-2].decode("ascii").partition(" ")
+    return int(reply[:3]), enhanced, text
+
+
+def _shown(octets: bytes) -> str:
+    """:returns: what a client wrote: bounded, without what is no character."""
+    text = octets[:_LONGEST].decode("utf-8", "backslashreplace")
+    return text + "..." if len(octets) > _LONGEST else text
