@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from guerrilla_tw.backends.batching import process_batches_with as process_batches_with
     from guerrilla_tw.backends.chain import initialize_with as initialize_with
     from guerrilla_tw.backends.chain import process_with as process_with
+    from guerrilla_tw.backends.chain import process_with_deferred as process_with_deferred
     from guerrilla_tw.backends.chain import shutdown_with as shutdown_with
+    from guerrilla_tw.backends.gateway import InitializationError as InitializationError
     from guerrilla_tw.backends.registry import Decorator as Decorator
     from guerrilla_tw.backends.registry import ProcessorPlugin as ProcessorPlugin
     from guerrilla_tw.backends.results import NO_SUCH_USER as NO_SUCH_USER
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from guerrilla_tw.config import ServerConfig as ServerConfig
     from guerrilla_tw.config import load_config as load_config
     from guerrilla_tw.daemon import Guerrilla as Guerrilla
+    from guerrilla_tw.events import Event as Event
     from guerrilla_tw.interfaces import IBackend as IBackend
     from guerrilla_tw.interfaces import IBackendService as IBackendService
     from guerrilla_tw.interfaces import IInitializer as IInitializer
@@ -38,13 +41,20 @@ if TYPE_CHECKING:
     from guerrilla_tw.interfaces import IResult as IResult
     from guerrilla_tw.interfaces import IShutdowner as IShutdowner
     from guerrilla_tw.interfaces import Task as Task
+    from guerrilla_tw.mail.address import Address as Address
     from guerrilla_tw.mail.envelope import Envelope as Envelope
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "guerrilla_tw.backends.batching": ("process_batches_with",),
-    "guerrilla_tw.backends.chain": ("initialize_with", "process_with", "shutdown_with"),
+    "guerrilla_tw.backends.chain": (
+        "initialize_with",
+        "process_with",
+        "process_with_deferred",
+        "shutdown_with",
+    ),
+    "guerrilla_tw.backends.gateway": ("InitializationError",),
     "guerrilla_tw.backends.registry": ("Decorator", "ProcessorPlugin"),
     "guerrilla_tw.backends.results": (
         "NO_SUCH_USER",
@@ -57,6 +67,7 @@ _HOMES = {
     ),
     "guerrilla_tw.config": ("Config", "ConfigError", "Duration", "ServerConfig", "load_config"),
     "guerrilla_tw.daemon": ("Guerrilla",),
+    "guerrilla_tw.events": ("Event",),
     "guerrilla_tw.interfaces": (
         "IBackend",
         "IBackendService",
@@ -67,6 +78,7 @@ _HOMES = {
         "IShutdowner",
         "Task",
     ),
+    "guerrilla_tw.mail.address": ("Address",),
     "guerrilla_tw.mail.envelope": ("Envelope",),
 }
 

@@ -145,6 +145,13 @@ class IBackendService(Interface):
         A chain in which nobody says so starts with a warning that mail will be forgotten.
         """
 
+    def declare_file(path: str) -> None:
+        """
+        Say that this processor reads a file when it is initialized.
+
+        A reload then makes the backend anew where the file is another one, or has changed.
+        """
+
     def declare_set(attribute: str) -> None:
         """
         Say that this processor sets something that later ones may need.

@@ -24,8 +24,8 @@ from guerrilla_tw import (
     IBackendService,
     IResult,
     ServerConfig,
+    initialize_with,
     process_with,
-    shutdown_with,
 )
 from tests.integration.daemon_process import answers, free_port
 from tests.smtp.session import FakeBackend
@@ -52,10 +52,10 @@ class PidFileTests(TestCase):
         await daemon.stopService()
 
     async def test_cannot_be_written(self) -> None:
-        closed: list[bool] = []
+        opened: list[bool] = []
 
         def store(svc: IBackendService) -> Decorator:
-            svc.add_shutdowner(shutdown_with(lambda: closed.append(True)))
+            svc.add_initializer(initialize_with(lambda _: opened.append(True)))
             return process_with(svc, lambda *_: None)
 
         daemon = Guerrilla(make_config(pid_file=os.path.join(self.mktemp(), "pid")))
@@ -65,7 +65,7 @@ class PidFileTests(TestCase):
         self.assertEqual(
             str(caught.exception), "pid_file: cannot be written: No such file or directory"
         )
-        self.assertEqual((daemon.addresses, closed), ([], [True]))
+        self.assertEqual((daemon.addresses, opened), ([], []))
 
 
 class ServerTests(TestCase):
@@ -81,7 +81,7 @@ class ServerTests(TestCase):
         self.assertEqual(
             str(error),
             "servers[1].listen_interface: cannot listen on unix:/dev/null/no: "
-            "[Errno 20] Not a directory",
+            "Not a directory",
         )
         # Twisted lets go of a port in its next turn.
         await deferLater(reactor, 0)

@@ -17,6 +17,7 @@ from smtplib import SMTPRecipientsRefused
 from typing import Any
 from unittest import mock
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -225,7 +226,9 @@ class QuotasTests(TestCase):
         daemon.add_processor("Quotas", load("quotas").quotas)
         await daemon.startService()
         self.addCleanup(daemon.stopService)
-        port: int = daemon.addresses[0].port  # type: ignore[attr-defined]
+        [address] = daemon.addresses
+        assert isinstance(address, IPv4Address)
+        port = address.port
         for names, codes in (
             ("alice bob carol", ["250", "452", "250"]),
             ("bob", ["452"]),

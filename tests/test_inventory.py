@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
 import msgspec
@@ -17,8 +16,6 @@ from guerrilla_tw.config import ConfigError, Duration, set_default
 from guerrilla_tw.interfaces import IBackendService
 from guerrilla_tw.inventory import ProcessorInfo, Setting, find_processor, list_processors
 from guerrilla_tw.processors import BUILTIN
-
-CONFIGURATION = Path(__file__).resolve().parent.parent / "docs" / "configuration.rst"
 
 
 class OtherConfig(msgspec.Struct, frozen=True):
@@ -240,13 +237,10 @@ class BuiltInTests(SynchronousTestCase):
             self.assertRegex(info.summary, r"\A[A-Z].{10,90}\.\Z", info.names)
             self.assertNotIn("Make the processor", info.summary, info.names)
 
-    def test_each_setting_has_a_text_and_is_documented(self) -> None:
-        documentation = CONFIGURATION.read_text(encoding="utf-8")
+    def test_each_setting_has_a_text(self) -> None:
         for info in self.infos:
             for setting in info.settings:
-                where = f"{info.names[0]}: {setting.name}"
-                self.assertNotEqual(setting.text, "", where)
-                self.assertIn(f"``{setting.name}``", documentation, where)
+                self.assertNotEqual(setting.text, "", f"{info.names[0]}: {setting.name}")
 
     def test_some_settings(self) -> None:
         (wildcard,) = [info for info in self.infos if info.names[0].lower() == "wildcard"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import pwd
+import signal
+import socket
 import sys
 from collections.abc import Callable, Generator
 from io import StringIO
@@ -21,10 +24,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from guerrilla_tw import tap
 from guerrilla_tw.backends.chain import initialize_with
 from guerrilla_tw.backends.registry import Decorator
+from guerrilla_tw.config import ConfigError
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.interfaces import IBackendService
 
+InlineCallbacks = Generator[Deferred[None], object, None]
 STORE = {"save_process": "HeadersParser|Hasher|Header|Sql", "mail_table": "new_mail"}
+MISSING_STORE = {**STORE, "sql_dsn": "missing/mail.sqlite3"}
 SERVER = {"is_enabled": True, "host_name": "mail.example.com", "listen_interface": "127.0.0.1:25"}
 
 
@@ -78,7 +84,7 @@ class MakeServiceTests(MakeServiceTestCase):
         service = self.make()
         self.assertIsInstance(service, Guerrilla)
         self.assertEqual(service.config.servers[0].interface, ("127.0.0.1", 25, ""))
-        self.assertEqual(os.listdir(self.directory), ["test.json"])
+        self.assertFalse((self.directory / "pid").exists())
 
     def test_no_file_makes_the_default_daemon(self) -> None:
         options = tap.Options()
@@ -103,23 +109,13 @@ class MakeServiceTests(MakeServiceTestCase):
 
     def test_warning_goes_to_the_log(self) -> None:
         log = self.directory / "log"
-        self.write(log_file=str(log), backend_config={"save_processors": "Header"})
-        self.make()
-        self.assertRegex(log.read_text(), rf"#warn\] {self.file}: backend_config\.save_processors")
-
-    def test_standard_stream_of_a_daemonized_twistd_is_its_log(self) -> None:
-        """twistd's own options are the parent of ours."""
-        self.write(log_file="stdout")
-        lines = {}
-        for nodaemon in (True, False):
-            options = tap.Options()
-            options.parseOptions(["--config", self.file])
-            parent: Any = {"nodaemon": nodaemon}
-            options.parent = parent
-            self.stdout.truncate(0)
-            tap.makeService(options).log.info("a line")
-            lines[nodaemon] = self.stdout.getvalue().count("a line")
-        self.assertEqual(lines, {True: 1, False: 0})
+        server = {**SERVER, "listen_interface": "127.0.0.1:0"}
+        backend = {"save_processors": "Header"}
+        self.write(log_file=str(log), backend_config=backend, servers=[server])
+        service = self.make()
+        service.privilegedStartService()
+        self.addCleanup(service.stopService)
+        self.assertRegex(log.read_text(), r"#warn\] .*backend_config\.save_processors")
 
 
 class CheckTests(MakeServiceTestCase):
@@ -144,9 +140,7 @@ class CheckTests(MakeServiceTestCase):
         self.assertEqual(self.stdout.getvalue(), "")
 
 
-class StartTests(MakeServiceTestCase):
-    """What can go wrong only at the start ends the process."""
-
+class StartTestCase(MakeServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.stderr = StringIO()
@@ -160,18 +154,22 @@ class StartTests(MakeServiceTestCase):
         self.write(servers=[{**SERVER, "listen_interface": "127.0.0.1:0"}], **changes)
 
     @inlineCallbacks
-    def start(self, service: Guerrilla) -> Generator[Deferred[None], object, None]:
+    def start(self, service: Guerrilla) -> InlineCallbacks:
         # A failure stops the reactor once that runs; trial has a stop of its own by then.
         yield deferLater(reactor, 0)
         self.patch(reactor, "stop", lambda: self.stops.append("stop"))
         yield service.startService()
 
+
+class StartTests(StartTestCase):
+    """What can go wrong only at the start ends the process."""
+
     @inlineCallbacks
-    def assert_ends_with_failure(self, line: str) -> Generator[Deferred[None], object, None]:
+    def assert_ends_with_failure(self, line: str) -> InlineCallbacks:
         yield self.start(self.make())
         self.assertEqual(self.stops, ["stop"])
         self.assertRegex(self.stderr.getvalue(), line)
-        self.assertEqual(self.stderr.getvalue().count("cannot be written"), 1)
+        self.assertEqual(self.stderr.getvalue().count("Sql: "), 1)
         statuses: list[int] = []
         self.patch(os, "_exit", statuses.append)
         for function in self.at_exit:
@@ -179,30 +177,14 @@ class StartTests(MakeServiceTestCase):
         self.assertEqual(statuses, [1])
 
     def test_late_failure(self) -> Deferred[None]:
-        self.configure(pid_file="missing/pid")
-        return self.assert_ends_with_failure(
-            rf"\A{self.file}: pid_file: cannot be written: No such file or directory\n\Z"
-        )
-
-    def test_line_is_on_stderr_once_if_the_log_is_there_too(self) -> Deferred[None]:
-        self.configure(pid_file="missing/pid", log_file="stderr")
-        return self.assert_ends_with_failure(
-            rf"critical\] cannot start: {self.file}: pid_file: cannot be written: "
-        )
+        self.configure(backend_config=MISSING_STORE)
+        return self.assert_ends_with_failure(rf"\A{self.file}: Sql: .*\n\Z")
 
     @inlineCallbacks
-    def test_error_of_several_lines_becomes_one(self) -> Generator[Deferred[None], object, None]:
+    def test_error_of_several_lines_becomes_one(self) -> InlineCallbacks:
         self.configure()
         service = self.make()
-
-        def fail(svc: IBackendService) -> Decorator:
-            def initialize(config: object) -> None:
-                raise OSError("one\ntwo")
-
-            svc.add_initializer(initialize_with(initialize))
-            return lambda following: following
-
-        service.add_processor("Sql", fail)
+        service.add_processor("Sql", _fail)
         yield self.start(service)
         self.assertEqual(self.stops, ["stop"])
         self.assertEqual(self.stderr.getvalue(), f"{self.file}: Sql: one\\ntwo\n")
@@ -210,7 +192,7 @@ class StartTests(MakeServiceTestCase):
     @inlineCallbacks
     def test_stop_before_the_start_is_through_is_no_failure(
         self,
-    ) -> Generator[Deferred[None], object, None]:
+    ) -> InlineCallbacks:
         self.configure()
         service = self.make()
         service.add_processor("Sql", _open_for_ever)
@@ -220,7 +202,7 @@ class StartTests(MakeServiceTestCase):
         self.assertEqual((self.stops, self.at_exit, self.stderr.getvalue()), ([], [], ""))
 
     @inlineCallbacks
-    def test_port_in_use(self) -> Generator[Deferred[None], object, None]:
+    def test_port_in_use(self) -> InlineCallbacks:
         self.configure()
         first = self.make()
         yield first.startService()
@@ -235,6 +217,156 @@ class StartTests(MakeServiceTestCase):
         self.assertEqual(refusal.code, 1)
         self.assertTrue(str(refusal).startswith(line), refusal)
         self.assertEqual(self.stderr.getvalue(), f"{refusal}\n")
+
+
+class TwistdTests(StartTestCase):
+    """What twistd's own options ask for."""
+
+    def make_under(self, **twistd: object) -> Guerrilla:
+        """Make a service under a twistd that logs elsewhere."""
+        self.configure()
+        options = tap.Options()
+        options.parseOptions(["--config", self.file])
+        parent: Any = {"nodaemon": False, "logfile": "twistd.log", **twistd}
+        options.parent = parent
+        return tap.makeService(options)
+
+    def status_pipe(self) -> tuple[int, int]:
+        """:returns: what the process that was started reads from, and what its child writes to."""
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        return read, write
+
+    @inlineCallbacks
+    def test_starter_is_told_when_clients_are_answered(self) -> InlineCallbacks:
+        read, write = self.status_pipe()
+        service = self.make_under(statusPipe=write)
+        service.privilegedStartService()
+        os.set_blocking(read, False)
+        self.assertRaises(BlockingIOError, os.read, read, 100)
+        yield service.startService()
+        self.assertEqual(os.read(read, 100), b"0")
+        yield service.stopService()
+        self.assertEqual(os.read(read, 100), b"")
+
+    @inlineCallbacks
+    def test_starter_is_told_of_a_late_failure(self) -> InlineCallbacks:
+        read, write = self.status_pipe()
+        service = self.make_under(statusPipe=write)
+        service.add_processor("Sql", _fail)
+        yield self.start(service)
+        self.assertEqual(os.read(read, 1000), f"1 {self.file}: Sql: one".encode()[:100])
+
+    @inlineCallbacks
+    def test_starter_is_gone(self) -> InlineCallbacks:
+        read, write = os.pipe()
+        service = self.make_under(statusPipe=write)
+        os.close(read)
+        yield service.startService()
+        yield service.stopService()
+
+    def test_files_are_given_to_the_user(self) -> None:
+        given: list[tuple[int, int]] = []
+        user = pwd.getpwnam("nobody")
+        for uid, gid in ((None, None), (user.pw_uid, None), (None, 7), (user.pw_uid, 7)):
+            service = self.make_under(uid=uid, gid=gid)
+            self.addCleanup(service.stopService)
+            self.patch(service, "give_files", lambda *owner: given.append(owner))
+            service.privilegedStartService()
+        self.assertEqual(given, [(user.pw_uid, user.pw_gid), (-1, 7), (user.pw_uid, 7)])
+
+
+class SignalTests(StartTestCase):
+    """Signals that this process sends to itself."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.configure(pid_file=str(self.directory / "pid"))
+        self.service = self.make()
+        self.reloads: list[Deferred[None]] = []
+        self.patch(self.service, "reload", self.reload)
+
+    def reload(self) -> Deferred[None]:
+        self.reloads.append(Deferred())
+        return self.reloads[-1]
+
+    def hang_up(self) -> Deferred[None]:
+        os.kill(os.getpid(), signal.SIGHUP)
+        # What a signal asks for is done in the reactor's next turn.
+        return deferLater(reactor, 0)
+
+    @inlineCallbacks
+    def test_one_reload_for_all_that_come_during_one(self) -> InlineCallbacks:
+        yield self.service.startService()
+        for _ in range(10):
+            yield self.hang_up()
+        self.assertEqual(len(self.reloads), 1)
+        self.reloads[0].callback(None)
+        self.assertEqual(len(self.reloads), 2)
+        self.reloads[1].errback(ConfigError("is wrong"))
+        yield self.hang_up()
+        self.assertEqual(len(self.reloads), 3)
+        self.reloads[2].callback(None)
+        yield self.service.stopService()
+
+    @inlineCallbacks
+    def test_what_comes_too_early_waits(self) -> InlineCallbacks:
+        self.service.privilegedStartService()
+        yield self.hang_up()
+        self.assertEqual(self.reloads, [])
+        yield self.service.startService()
+        self.assertEqual(len(self.reloads), 1)
+        yield self.hang_up()
+        yield self.service.stopService()
+        # It has ended meanwhile.
+        self.reloads[0].callback(None)
+        self.assertEqual(len(self.reloads), 1)
+
+    @inlineCallbacks
+    def test_handlers_are_restored(self) -> InlineCallbacks:
+        numbers = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+        before = [signal.getsignal(number) for number in numbers]
+        yield self.service.startService()
+        for number, handler in zip(numbers, before, strict=True):
+            self.assertNotEqual(signal.getsignal(number), handler)
+        yield self.service.stopService()
+        self.assertEqual([signal.getsignal(number) for number in numbers], before)
+
+    @inlineCallbacks
+    def test_handlers_are_restored_if_it_cannot_start(self) -> InlineCallbacks:
+        before = signal.getsignal(signal.SIGHUP)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            where = f"127.0.0.1:{server.getsockname()[1]}"
+            self.write(servers=[{**SERVER, "listen_interface": where}])
+            self.assertRaises(SystemExit, self.make().privilegedStartService)
+        yield deferLater(reactor, 0)
+        self.assertEqual(signal.getsignal(signal.SIGHUP), before)
+
+    @inlineCallbacks
+    def test_second_one_in_a_container(self) -> InlineCallbacks:
+        """Its first process does not die of a signal that it sends to itself."""
+        # trial's reactor has handlers of its own once it runs.
+        yield deferLater(reactor, 0)
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        yield self.service.startService()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        ends: list[tuple[int, ...]] = []
+        self.patch(os, "kill", lambda *args: ends.append(args))
+        self.patch(os, "_exit", lambda *args: ends.append(args))
+        yield deferLater(reactor, 0)
+        self.assertEqual(ends, [(os.getpid(), signal.SIGTERM), (128 + signal.SIGTERM,)])
+        self.assertFalse((self.directory / "pid").exists())
+        yield self.service.stopService()
+
+
+def _fail(svc: IBackendService) -> Decorator:
+    def initialize(config: object) -> None:
+        raise OSError("one\ntwo")
+
+    svc.add_initializer(initialize_with(initialize))
+    return lambda following: following
 
 
 def _open_for_ever(svc: IBackendService) -> Decorator:

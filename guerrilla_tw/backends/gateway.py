@@ -36,11 +36,13 @@ from guerrilla_tw.config import (
 )
 from guerrilla_tw.interfaces import IBackend, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.stamps import Stamps, stamps
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
 
 MAX_WORKERS = 1000
-# How long accepted work may take to end at shutdown, and then each shutdowner, in seconds.
+# How long accepted work may take to end when its client waits no more, and then each shutdowner, in
+# seconds.
 WORK_TIMEOUT = 10.0
 
 
@@ -98,6 +100,7 @@ class _Lane:
     pool: WorkerPool
     conveyor: Conveyor
     services: list[BackendService]
+    timeout: float
 
 
 @implementer(IBackend)
@@ -126,6 +129,7 @@ class Gateway:
         self._config: Mapping[str, object] = {}
         self._lanes: dict[Task, _Lane] = {}
         self._opened: list[BackendService] = []
+        self._files: Stamps = ()
 
     def check(self, config: Mapping[str, object]) -> Sequence[str]:
         """See :meth:`.IBackend.check`."""
@@ -158,6 +162,7 @@ class Gateway:
             raise RuntimeError("cannot initialize a backend that is in use")
         self._lanes = self._build(config)
         self._config = config
+        self._files = self._stamp_files()
         for lane in self._lanes.values():
             lane.pool.startService()
         try:
@@ -188,13 +193,25 @@ class Gateway:
             return RECIPIENT_OK
         return self.process(envelope.snapshot(), Task.VALIDATE_RCPT)
 
-    @inlineCallbacks
-    def shutdown(self) -> InlineCallbacks:
+    def shutdown(self) -> Deferred[None]:
         """See :meth:`.IBackend.shutdown`. Work that takes too long is counted and left."""
+        return self._shut_down(WORK_TIMEOUT)
+
+    def retire(self) -> Deferred[None]:
+        """
+        As :meth:`shutdown`, when another has its place: every client has its answer before.
+
+        :returns: a Deferred; cancelling it ends the waiting for work.
+        """
+        longest = max((lane.timeout for lane in self._lanes.values()), default=0.0)
+        return self._shut_down(longest + WORK_TIMEOUT)
+
+    @inlineCallbacks
+    def _shut_down(self, timeout: float) -> InlineCallbacks:
         if self.state not in (State.INITIALIZED, State.RUNNING):
             return
         self.state = State.SHUTTERED
-        yield DeferredList([self._drain(lane.conveyor) for lane in self._lanes.values()])
+        yield DeferredList([self._drain(lane.conveyor, timeout) for lane in self._lanes.values()])
         yield self._close()
 
     @inlineCallbacks
@@ -205,6 +222,14 @@ class Gateway:
         yield self.initialize(self._config)
         if ran:
             self.start()
+
+    def has_new_files(self) -> bool:
+        """:returns: whether a file that a processor read at the start is another by now."""
+        return self._files != self._stamp_files()
+
+    def _stamp_files(self) -> Stamps:
+        services = [service for lane in self._lanes.values() for service in lane.services]
+        return stamps(file for service in services for file in service.files)
 
     def _build(self, config: Mapping[str, object]) -> dict[Task, _Lane]:
         settings = convert_settings(config, GatewayConfig)
@@ -243,7 +268,7 @@ class Gateway:
         conveyor = Conveyor(
             chain, task, slots=size, timeout=timeout, clock=self._reactor, log=self._log
         )
-        return _Lane(pool, conveyor, services)
+        return _Lane(pool, conveyor, services, timeout)
 
     @inlineCallbacks
     def _open(self, service: BackendService) -> InlineCallbacks:
@@ -259,14 +284,15 @@ class Gateway:
                 raise InitializationError(f"{service.name}: {cause}") from error
 
     @inlineCallbacks
-    def _drain(self, conveyor: Conveyor) -> InlineCallbacks:
+    def _drain(self, conveyor: Conveyor, timeout: float) -> InlineCallbacks:
+        began = self._reactor.seconds()
         try:
-            yield conveyor.drain().addTimeout(WORK_TIMEOUT, self._reactor)
-        except TimeoutError:
+            yield conveyor.drain().addTimeout(timeout, self._reactor)
+        except (TimeoutError, CancelledError):
             self._log.error(
-                "shutdown: {count} envelopes not done after {timeout} seconds, left behind",
+                "shutdown: {count} envelopes not done after {seconds:.1f} seconds, left behind",
                 count=conveyor.unfinished(),
-                timeout=WORK_TIMEOUT,
+                seconds=self._reactor.seconds() - began,
             )
             conveyor.refuse_waiting()
 

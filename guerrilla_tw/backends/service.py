@@ -53,6 +53,7 @@ class BackendService:
         self.initializers: list[IInitializer] = []
         self.shutdowners: list[IShutdowner] = []
         self.known_settings: set[str] = set()
+        self.files: list[str] = []
         self.stores = False
         self.warnings: list[str] = []
         self._set_before = set_before
@@ -74,6 +75,10 @@ class BackendService:
         """See :meth:`.IBackendService.time_for`."""
         left: float = min(self.timeout, envelope.answer_by - self.reactor.seconds())
         return max(0.0, left * _STORES_SHARE)
+
+    def declare_file(self, path: str) -> None:
+        """See :meth:`.IBackendService.declare_file`."""
+        self.files.append(path)
 
     def declare_store(self) -> None:
         """See :meth:`.IBackendService.declare_store`."""

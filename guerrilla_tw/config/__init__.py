@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +39,7 @@ __all__ = [
     "ServerConfig",
     "TLSConfig",
     "check_host_name",
+    "convert_config",
     "convert_settings",
     "did_you_mean",
     "load_config",
@@ -163,12 +165,22 @@ def parse_config(text: bytes, name: str) -> LoadedConfig:
     :raises ConfigError: it cannot be used; one line with file, setting and cause.
     """
     try:
-        raw = read_json(text)
-        warnings = rename_old_settings(raw)
-        _refuse_unknown(raw)
-        return LoadedConfig(convert(raw, Config), tuple(warnings))
+        return convert_config(read_json(text))
     except ConfigError as error:
         raise error.in_file(name) from None
+
+
+def convert_config(raw: Mapping[str, Any]) -> LoadedConfig:
+    """
+    Make a configuration of the JSON object that holds one.
+
+    :param raw: as ``json.loads`` gives it. It is left as it is.
+    :raises ConfigError: it cannot be used; one line with setting and cause.
+    """
+    settings = deepcopy(dict(raw))
+    warnings = rename_old_settings(settings)
+    _refuse_unknown(settings)
+    return LoadedConfig(convert(settings, Config), tuple(warnings))
 
 
 def _refuse_unknown(raw: Mapping[str, Any]) -> None:

@@ -28,14 +28,22 @@ class BodyStorage:
     def __init__(
         self, spill_size: int = 2**20, spill_dir: str = "", max_in_memory: int = 2**28
     ) -> None:
-        self._spill_size = spill_size
-        self._spill_dir = spill_dir
-        self._max_in_memory = max_in_memory
+        self.set_limits(spill_size, spill_dir, max_in_memory)
         self._reserved = 0
         # A body is dropped on whatever thread had it last, and by the garbage collector even in
         # the middle of a call of ours: a lock could be held by that very call. Appending is atomic
         # and needs none, and only the thread that writes takes out.
         self._released: deque[int] = deque()
+
+    def set_limits(self, spill_size: int, spill_dir: str, max_in_memory: int) -> None:
+        """
+        Set other limits, as for the constructor, for what comes from now on.
+
+        Bodies stay where they are, so there may be more in memory than the new limits admit.
+        """
+        self._spill_size = spill_size
+        self._spill_dir = spill_dir
+        self._max_in_memory = max_in_memory
 
     def new_body(self) -> Body:
         """Make an empty body that is kept here."""
@@ -43,7 +51,7 @@ class BodyStorage:
 
     @property
     def in_memory(self) -> int:
-        """Octets of bodies in memory now, never above ``max_in_memory``."""
+        """Octets of bodies in memory now."""
         while self._released:
             self._reserved -= self._released.popleft()
         return self._reserved

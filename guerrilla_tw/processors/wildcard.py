@@ -98,6 +98,7 @@ def wildcard(svc: IBackendService) -> Decorator:
         return None
 
     if config.wildcard_file:
+        svc.declare_file(config.wildcard_file)
         svc.add_initializer(initialize_with(read))
     if not svc.is_named_in("validate_process"):
         svc.warn("has no effect, since validate_process does not name it")

@@ -121,12 +121,13 @@ class BackgroundTests(DaemonTestCase):
         self.assertFalse((self.directory / "ours.pid").exists())
 
     def test_late_failure_is_in_the_log(self) -> None:
-        """The parent has returned 0 by then, or soon will."""
+        """And the parent, which waits for it, tells of it, and returns 1."""
         config = self.write_config(
             sql_dsn="missing/mail.sqlite3", listen_interface=f"127.0.0.1:{free_port()}"
         )
         parent = self.launch("--config", config, command=BACKGROUND)
-        self.assertEqual((parent.finish(), parent.output), (0, ""))
+        self.assertEqual(parent.finish(), 1)
+        self.assertIn("missing/mail.sqlite3: No such file", parent.output)
         wait_until(lambda: not self.pid_file.exists())
         log = (self.directory / "twistd.log").read_text()
         self.assertEqual(log.count("cannot start: test.json: "), 1)

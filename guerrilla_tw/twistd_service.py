@@ -1,0 +1,249 @@
+"""
+The daemon when a process is there for it alone, as under twistd.
+
+What is fatal to it ends the process; signals, the process that started it and the service manager
+are its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pwd
+import signal
+import sys
+import time
+from collections.abc import Generator, MutableMapping
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.python.failure import Failure
+
+from guerrilla_tw.config import Config, ConfigError
+from guerrilla_tw.daemon import Guerrilla
+from guerrilla_tw.logs.twistd import TwistdLogs
+from guerrilla_tw.process import PidFile, check_file_limit, notify, raise_file_limit
+from guerrilla_tw.signals import Signals
+
+# The process that started a daemonized twistd reads so much of what it is told.
+_LONGEST_MESSAGE = 100
+
+
+class TwistdGuerrilla(Guerrilla):
+    """
+    The daemon of ``twistd guerrilla``.
+
+    :param file: the configuration, which SIGHUP reads again; empty for the default one.
+    :param twistd: twistd's own options; empty under ``python -m twisted``.
+    :param logs: where lines go.
+    :raises ConfigError: as the parent.
+    """
+
+    def __init__(self, file: str, twistd: MutableMapping[str, Any], logs: TwistdLogs) -> None:
+        from twisted.internet import reactor
+
+        super().__init__(file or None, reactor=reactor, logs=logs)
+        self._reactor: Any = reactor
+        self._twistd = twistd
+        self._twistd_logs = logs
+        self._starter = _Starter(twistd)
+        self._reload_wanted = False
+        # Until it serves, nothing is reloaded.
+        self._reloading = True
+        self._signals = Signals(
+            self._reactor,
+            {signal.SIGHUP: self._reload_soon, signal.SIGUSR1: self.reopen_logs},
+            self._end_at_once,
+        )
+
+    def setServiceParent(self, parent: Any) -> None:
+        """As the parent; twistd's own lines go to our log, if nobody told it where."""
+        self._twistd_logs.attach(parent)
+        super().setServiceParent(parent)
+
+    def check_limits(self, config: Config) -> None:
+        """As the parent, after the limit is raised as far as is needed and allowed."""
+        raised = raise_file_limit(config)
+        if raised:
+            before, after = raised
+            self.log.info(
+                "open-file limit raised from {before} to {after}", before=before, after=after
+            )
+        check_file_limit(config)
+
+    # IService
+
+    def privilegedStartService(self) -> None:
+        """:raises SystemExit: the daemon cannot start."""
+        self._signals.catch()
+        self._starter.keep_waiting()
+        try:
+            super().privilegedStartService()
+        except ConfigError as error:
+            self._signals.restore()
+            raise _Refusal(self._tell(error)) from None
+        owner = _future_owner(self._twistd)
+        if owner:
+            self.give_files(*owner)
+
+    def startService(self) -> Deferred[None]:
+        """As the parent; a failure ends the process, when the reactor has it."""
+        # python -m twisted has not called the above.
+        self._signals.catch()
+        self._reactor.callWhenRunning(self._signals.watch_endings)
+        return super().startService().addCallbacks(self._serve, self._give_up)
+
+    def stopService(self) -> Deferred[None]:
+        """As the parent."""
+        notify("STOPPING=1\nSTATUS=letting clients and their messages finish")
+        stopped: Deferred[None] = super().stopService()
+        return stopped.addBoth(self._have_stopped)
+
+    def _serve(self, _: object) -> None:
+        self._starter.tell("")
+        self._notify_ready("")
+        self._reloading = False
+        if self._reload_wanted:
+            self._reload_soon()
+
+    def _give_up(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return  # Told to stop before it had started.
+        assert failure.value is not None
+        self._tell(failure.value)
+        # The reactor swallows SystemExit, and twistd returns 0 whatever happened under it.
+        atexit.register(_exit_with_failure)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _tell(self, error: BaseException) -> str:
+        """
+        Say why it cannot start to whoever sits in front of it, or waits for it.
+
+        :returns: the reason, one line.
+        """
+        reason = self.explain(error)
+        if not self._twistd_logs.on_stderr:
+            # Not sys.stderr, which may be twistd's log by now.
+            print(reason, file=sys.__stderr__)
+        notify(f"STATUS=cannot start: {reason}")
+        self._starter.tell(reason)
+        return reason
+
+    def _explain(self, error: object) -> str:
+        # A processor's own error may be of several lines; a ConfigError is of one.
+        known = error if isinstance(error, ConfigError) else ConfigError(str(error) or repr(error))
+        return str(known.in_file(self._file))
+
+    def _have_stopped(self, result: object) -> Any:
+        self._starter.tell("told to stop before it served")
+        self._signals.restore()
+        return result
+
+    # Signals
+
+    def _reload_soon(self) -> None:
+        """Several wishes during a reload are for one more, after it."""
+        self._reload_wanted = True
+        if not self._reloading:
+            self._reloading = True
+            self._reload_while_wanted()
+
+    @inlineCallbacks
+    def _reload_while_wanted(self) -> Generator[Deferred[None], None, None]:
+        while self._reload_wanted and self.running:
+            self._reload_wanted = False
+            refusal = ""
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            try:
+                yield self.reload()
+            # It is in the log, and whatever it is, the daemon goes on.
+            except Exception as error:
+                refusal = f"the last reload was refused: {self._explain(error)}"
+            if self.running:
+                self._notify_ready(refusal)
+        self._reloading = False
+
+    def _notify_ready(self, trouble: str) -> None:
+        number = len(self.addresses)
+        status = f"serving on {number} interface{'s' if number != 1 else ''}"
+        if trouble:
+            status += f"; {trouble}"
+        notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS={status}")
+
+    def _end_at_once(self, number: int) -> NoReturn:
+        name = signal.Signals(number).name
+        self.log.warn("ended at once by a second signal, {signal}", signal=name)
+        for path in (self.config.pid_file, self._twistd.get("pidfile") or ""):
+            PidFile(path).remove()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        # The first process of a container does not die of that.
+        os._exit(128 + number)
+
+
+class _Refusal(SystemExit, Exception):
+    """
+    An end with status 1, after the reason has been told.
+
+    twistd passes a SystemExit on without a traceback, but tidies up only for an Exception.
+
+    :param reason: one line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        # Else Python writes the reason to sys.stderr, which is twistd's log by now.
+        self.code = 1
+
+
+class _Starter:
+    """
+    The process that somebody started as a daemonized twistd, and that waits to return a status.
+
+    twistd would let it return 0 when the ports are taken, and stores are yet to be opened.
+
+    :param twistd: its options, among which it keeps the pipe to that process.
+    """
+
+    def __init__(self, twistd: MutableMapping[str, Any]) -> None:
+        self._twistd = twistd
+        self._pipe: int | None = None
+
+    def keep_waiting(self) -> None:
+        """Take over from twistd."""
+        self._pipe = self._twistd.pop("statusPipe", self._pipe)
+
+    def tell(self, failure: str) -> None:
+        """
+        Let it return, unless it has.
+
+        :param failure: why the daemon does not serve; empty if it does.
+        """
+        if self._pipe is None:
+            return
+        pipe, self._pipe = self._pipe, None
+        message = f"1 {failure}" if failure else "0"
+        # It may have been killed.
+        with suppress(OSError):
+            os.write(pipe, message.encode("ascii", "backslashreplace")[:_LONGEST_MESSAGE])
+        os.close(pipe)
+
+
+def _future_owner(twistd: MutableMapping[str, Any]) -> tuple[int, int] | None:
+    """:returns: user and group that twistd is about to change to; -1 for one that stays."""
+    uid: int | None = twistd.get("uid")
+    gid: int | None = twistd.get("gid")
+    if uid is None and gid is None:
+        return None
+    if uid is not None and gid is None:
+        gid = pwd.getpwuid(uid).pw_gid
+    return (-1 if uid is None else uid, -1 if gid is None else gid)
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
