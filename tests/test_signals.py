@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from threading import Thread
@@ -37,9 +36,6 @@ class SignalsTestCase(SynchronousTestCase):
         actions = {signal.SIGHUP: lambda: self.done.append("action")}
         self.signals = Signals(self.queue, actions, self.done.append)
 
-    def send(self, number: int) -> None:
-        os.kill(os.getpid(), number)
-
     def set_handler(self, number: int, name: str) -> None:
         signal.signal(number, lambda got, frame: self.done.append((name, got)))
 
@@ -48,7 +44,7 @@ class ActionTests(SignalsTestCase):
     def test_action_is_done_by_the_reactor(self) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         self.signals.catch()
-        self.send(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         self.assertEqual(self.done, [])
         self.queue.run()
         self.assertEqual(self.done, ["action"])
@@ -57,7 +53,7 @@ class ActionTests(SignalsTestCase):
         self.set_handler(signal.SIGHUP, "before")
         self.signals.catch()
         self.signals.catch()
-        self.send(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         self.queue.run()
         self.assertEqual(self.done, [("before", signal.SIGHUP), "action"])
 
@@ -75,7 +71,7 @@ class ActionTests(SignalsTestCase):
             thread = Thread(target=function)
             thread.start()
             thread.join()
-        self.send(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         self.assertEqual((self.done, self.queue.calls), ([], []))
 
 
@@ -87,23 +83,23 @@ class EndingTests(SignalsTestCase):
 
     def test_first_is_the_reactors_and_the_second_ends(self) -> None:
         self.signals.watch_endings()
-        self.send(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         self.assertEqual((self.done, self.queue.calls), ([("reactor", signal.SIGINT)], []))
-        self.send(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         self.queue.run()
         self.assertEqual(self.done[1:], [signal.SIGTERM])
 
     def test_third_is_the_kernels(self) -> None:
         self.signals.watch_endings()
-        self.send(signal.SIGTERM)
-        self.send(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         self.assertEqual(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
 
     def test_ignored_one_stays_ignored(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.signals.watch_endings()
-        self.send(signal.SIGINT)
-        self.send(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
         self.assertEqual(self.done, [("reactor", signal.SIGTERM)])
 
     def test_restored_unless_it_ends(self) -> None:
@@ -112,6 +108,6 @@ class EndingTests(SignalsTestCase):
         self.signals.restore()
         self.assertEqual(signal.getsignal(signal.SIGTERM), before)
         self.signals.watch_endings()
-        self.send(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         self.signals.restore()
         self.assertEqual(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)

@@ -255,7 +255,7 @@ class TwistdTests(StartTestCase):
         service = self.make_under(statusPipe=write)
         service.add_processor("Sql", _fail)
         yield self.start(service)
-        self.assertEqual(os.read(read, 1000), f"1 {self.file}: Sql: one".encode()[:100])
+        self.assertEqual(os.read(read, 1000), f"1 {self.file}: Sql: one\\ntwo".encode()[:100])
 
     @inlineCallbacks
     def test_starter_is_gone(self) -> InlineCallbacks:
@@ -291,9 +291,8 @@ class SignalTests(StartTestCase):
         return self.reloads[-1]
 
     def hang_up(self) -> Deferred[None]:
-        os.kill(os.getpid(), signal.SIGHUP)
-        # What a signal asks for is done in the reactor's next turn.
-        return deferLater(reactor, 0)
+        signal.raise_signal(signal.SIGHUP)
+        return _next_turn()
 
     @inlineCallbacks
     def test_one_reload_for_all_that_come_during_one(self) -> InlineCallbacks:
@@ -351,14 +350,21 @@ class SignalTests(StartTestCase):
         signal.signal(signal.SIGTERM, lambda *_: None)
         yield self.service.startService()
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         ends: list[tuple[int, ...]] = []
         self.patch(os, "kill", lambda *args: ends.append(args))
         self.patch(os, "_exit", lambda *args: ends.append(args))
-        yield deferLater(reactor, 0)
+        yield _next_turn()
         self.assertEqual(ends, [(os.getpid(), signal.SIGTERM), (128 + signal.SIGTERM,)])
         self.assertFalse((self.directory / "pid").exists())
         yield self.service.stopService()
+
+
+def _next_turn() -> Deferred[None]:
+    """:returns: a Deferred that fires when all is done that signals have asked for so far."""
+    done: Deferred[None] = Deferred()
+    reactor.callFromThread(done.callback, None)  # type: ignore[attr-defined]
+    return done
 
 
 def _fail(svc: IBackendService) -> Decorator:

@@ -1,0 +1,120 @@
+"""The files for systemd and Docker, as far as they can be tried without either."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from configparser import ConfigParser
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.scripts._twistd_unix import ServerOptions
+from twisted.trial.unittest import SynchronousTestCase
+
+from guerrilla_tw.backends.gateway import WORK_TIMEOUT
+from guerrilla_tw.config import Config
+from tests.integration.daemon_process import DaemonTestCase, free_port
+from tests.integration.programs import DEADLINE
+
+ROOT = Path(__file__).resolve().parent.parent
+SYSTEMD = ROOT / "examples" / "systemd"
+DOCKERFILE = (ROOT / "examples" / "Dockerfile").read_text(encoding="utf-8")
+
+
+def parse(command: Sequence[str]) -> ServerOptions:
+    """Read a command line as twistd would."""
+    assert Path(command[0]).name == "twistd", command
+    options = ServerOptions()
+    options.parseOptions(list(command[1:]))
+    return options
+
+
+class SystemdTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.unit = ConfigParser(strict=False, interpolation=None)
+        # An option may be there several times.
+        self.unit.optionxform = str  # type: ignore[assignment, method-assign]
+        self.unit.read(SYSTEMD / "guerrilla.service")
+        self.service = self.unit["Service"]
+
+    def test_command_line(self) -> None:
+        options = parse(shlex.split(self.service["ExecStart"]))
+        self.assertEqual((options["nodaemon"], options["pidfile"]), (1, ""))
+        self.assertEqual(options.subCommand, "guerrilla")
+        self.assertEqual(options.subOptions["config"], "/etc/guerrilla/guerrilla.json")
+
+    def test_stop_has_the_time_that_it_needs(self) -> None:
+        needed = Config().shutdown_timeout + WORK_TIMEOUT
+        self.assertGreater(int(self.service["TimeoutStopSec"]), needed)
+
+    def analyze(self, *arguments: str) -> str:
+        """Let systemd judge the units, with programs that are there. :returns: what it says."""
+        program = shutil.which("systemd-analyze")
+        if program is None:
+            raise SkipTest("systemd-analyze is not installed")
+        directory = Path(self.mktemp()).absolute()
+        shutil.copytree(SYSTEMD, directory)
+        unit = directory / "guerrilla.service"
+        text = unit.read_text().replace("/opt/guerrilla/bin/twistd", sys.executable)
+        unit.write_text(text)
+        result = subprocess.run(
+            [program, *arguments, "./guerrilla.service", "./guerrilla.socket"],
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE,
+        )
+        return f"{result.returncode}\n{result.stdout}"
+
+    def test_systemd_understands_it(self) -> None:
+        self.assertEqual(self.analyze("verify", "--man=no"), "0\n")
+
+
+class DockerfileTests(DaemonTestCase):
+    def test_what_is_copied_is_there(self) -> None:
+        copied = re.findall(r"^COPY ((?!--).*) \S+$", DOCKERFILE, re.MULTILINE)
+        names = " ".join(copied).split()
+        self.assertIn("guerrilla_tw", names)
+        for name in names:
+            self.assertTrue((ROOT / name).exists(), name)
+
+    def test_command_line(self) -> None:
+        command = [*_exec_form("ENTRYPOINT"), *_exec_form("CMD")]
+        options = parse(command)
+        self.assertEqual((options["nodaemon"], options["pidfile"]), (1, ""))
+        self.assertEqual(options.subOptions["config"], "/etc/guerrilla/guerrilla.json")
+
+    def test_extras(self) -> None:
+        setup = ConfigParser()
+        setup.read(ROOT / "setup.cfg")
+        known = setup["options.extras_require"]
+        for extras in re.findall(r"\[([a-z,]+)\]\"", DOCKERFILE):
+            for extra in extras.split(","):
+                self.assertIn(extra, known)
+
+    def test_health_check(self) -> None:
+        command = _exec_form(r" +CMD")
+        self.assertEqual(command[:2], ["python", "-c"])
+        process = self.start()
+        for port, status in ((process.port(), 0), (free_port(), 1)):
+            code = command[2].replace("2525", str(port))
+            self.assertNotEqual(code, command[2])
+            result = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, timeout=DEADLINE
+            )
+            self.assertEqual(result.returncode, status)
+        self.assert_clean(process)
+
+
+def _exec_form(instruction: str) -> list[str]:
+    """:returns: the words of an instruction that has them as JSON."""
+    found = re.search(rf"^{instruction} (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    assert found is not None, instruction
+    words: list[str] = json.loads(found[1])
+    return words
