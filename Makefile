@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 # Debian keeps smtp-source where only root looks.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help venv run test fuzz lint clean
+.PHONY: help venv run test fuzz lint docs clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -44,14 +44,28 @@ fuzz: $(READY) ## look for input that breaks a rule, twice SECONDS=60
 	$(BIN)/python -m tests.smtp.differential --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
 
-lint: $(READY) ## check style, types and the arrows between modules
+lint: $(READY) ## check style, types, the arrows between modules, and the documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+DOCS := docs/_build/.done
+SPHINX := $(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going \
+    --doctree-dir docs/_build/doctrees
+
+docs: $(DOCS) ## build the documentation: docs/_build/html/index.html, and a man page
+
+# Afresh, because Sphinx tells of a fault only when it reads the page.
+$(DOCS): $(READY) NEWS.rst $(shell find docs guerrilla_tw examples -path docs/_build -prune -o \
+    -type f ! -name '*.pyc' ! -name dropin.cache -print)
+	$(SPHINX) --fresh-env --builder html docs docs/_build/html
+	$(SPHINX) --builder man docs docs/_build/man
+	@touch $@
 
 clean: ## remove what these commands made (stored mail stays)
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage .coverage.* .hypothesis
+	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp* .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete

@@ -19,6 +19,11 @@ _BACKENDS: Final = {
     "guerrilla-db-redis": "HeadersParser|Hasher|Header|GuerrillaRedisDB",
     "guerrilla-redis-db": "HeadersParser|Hasher|Header|GuerrillaRedisDB",
 }
+# What go-guerrilla's own sample configuration names, and OpenSSL has no more.
+_OLDEST_PROTOCOL: Final = "ssl3.0"
+_OLD_CIPHERS: Final = ("_RC4_", "_3DES_")
+# Go's name for the guard against downgrades, which OpenSSL always has.
+_NO_CIPHER: Final = "TLS_FALLBACK_SCSV"
 
 
 def rename_old_settings(raw: dict[str, Any]) -> list[str]:
@@ -39,6 +44,10 @@ def rename_old_settings(raw: dict[str, Any]) -> list[str]:
     for index, server in enumerate(servers if isinstance(servers, list) else ()):
         if isinstance(server, dict):
             warnings += _move_tls(server, f"servers[{index}]")
+            tls = server.get("tls")
+            if isinstance(tls, dict):
+                warnings += _replace_old_protocol(tls, f"servers[{index}].tls.protocols")
+                warnings += _leave_out_old_ciphers(tls, f"servers[{index}].tls.ciphers")
     return warnings
 
 
@@ -48,6 +57,32 @@ def _move_tls(server: dict[str, Any], path: str) -> list[str]:
         if name in server and isinstance(server.setdefault("tls", {}), dict):
             warnings += _move(server, f"{path}.{name}", server["tls"], f"{path}.tls.{name}")
     return warnings
+
+
+def _replace_old_protocol(tls: dict[str, Any], path: str) -> list[str]:
+    protocols = tls.get("protocols")
+    if not isinstance(protocols, list) or _OLDEST_PROTOCOL not in protocols:
+        return []
+    tls["protocols"] = ["tls1.0" if name == _OLDEST_PROTOCOL else name for name in protocols]
+    return [f"{path}: {_OLDEST_PROTOCOL} is spoken no more, taken as tls1.0"]
+
+
+def _leave_out_old_ciphers(tls: dict[str, Any], path: str) -> list[str]:
+    ciphers = tls.get("ciphers")
+    if not isinstance(ciphers, list):
+        return []
+    old = [
+        name
+        for name in ciphers
+        if isinstance(name, str)
+        and (name == _NO_CIPHER or any(part in name for part in _OLD_CIPHERS))
+    ]
+    left = [name for name in ciphers if name not in old]
+    # Where nothing is left, an empty list would mean the default.
+    if not old or not left:
+        return []
+    tls["ciphers"] = left
+    return [f"{path}: left out, since OpenSSL has them no more: {', '.join(old)}"]
 
 
 def _move(
