@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from configparser import ConfigParser
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from guerrilla_tw.backends.gateway import WORK_TIMEOUT
 from guerrilla_tw.config import Config
 from tests.integration.daemon_process import DaemonTestCase, free_port
-from tests.integration.programs import DEADLINE
+from tests.integration.programs import DEADLINE, find_program
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMD = ROOT / "examples" / "systemd"
@@ -54,9 +53,7 @@ class SystemdTests(SynchronousTestCase):
 
     def analyze(self, *arguments: str) -> str:
         """Let systemd judge the units, with programs that are there. :returns: what it says."""
-        program = shutil.which("systemd-analyze")
-        if program is None:
-            raise SkipTest("systemd-analyze is not installed")
+        program = find_program("systemd-analyze")
         directory = Path(self.mktemp()).absolute()
         shutil.copytree(SYSTEMD, directory)
         unit = directory / "guerrilla.service"

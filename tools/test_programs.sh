@@ -4,7 +4,8 @@ set -eu
 
 # program:package
 programs='swaks:swaks smtp-source:postfix haproxy:haproxy nginx:nginx curl:curl openssl:openssl
-    redis-server:redis-server mariadbd:mariadb-server dovecot:dovecot-imapd logrotate:logrotate'
+    redis-server:redis-server mariadbd:mariadb-server dovecot:dovecot-imapd logrotate:logrotate
+    systemd-analyze:systemd'
 # Debian puts these where no path leads, with their version in the name.
 versioned='/usr/sbin/php-fpm*:php-fpm /usr/lib/postgresql/*/bin/postgres:postgresql'
 # Modules of nginx, which are packages of their own.
