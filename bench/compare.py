@@ -13,14 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +30,14 @@ SESSIONS = 20
 SMTP_SOURCE = shutil.which("smtp-source", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 CONFIG = {
-    # Tells where it listens; in this chain there is no line for a message.
     "log_file": "stderr",
     "allowed_hosts": ["."],
     "backend_config": {"save_process": "HeadersParser|Hasher|Header"},
-    "servers": [{"is_enabled": True, "listen_interface": "127.0.0.1:0"}],
 }
 TWISTD = "from twisted.scripts.twistd import run; run()"
 OURS = ("-c", TWISTD, "-n", "--pidfile=", "guerrilla", "--config", "config.json")
+# Seconds until a server must answer.
+PATIENCE = 30
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,16 @@ class Server:
     What is measured.
 
     :param name: for the table.
-    :param arguments: of Python, to start it.
+    :param arguments: of Python, to start it; its port on 127.0.0.1 is in ``config.json``,
+        and in the environment as ``PORT``.
     :param root: of the checkout that guerrilla_tw is imported from.
+    :param log_level: of guerrilla_tw. A line for each message is of ``info``.
     """
 
     name: str
     arguments: tuple[str, ...]
     root: Path
+    log_level: str = "info"
 
 
 @dataclass(frozen=True)
@@ -90,30 +94,43 @@ LOADS = (
 @contextmanager
 def running(server: Server) -> Iterator[tuple[int, int]]:
     """Run a server for a while. It gives the process id and the port."""
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory, "config.json").write_text(json.dumps(CONFIG))
+    port = _free_port()
+    # At some levels it does not tell where it listens, so it is told.
+    places = [{"is_enabled": True, "listen_interface": f"127.0.0.1:{port}"}]
+    config = {**CONFIG, "log_level": server.log_level, "servers": places}
+    with tempfile.TemporaryDirectory() as directory, open(f"{directory}/log", "w+") as log:
+        Path(directory, "config.json").write_text(json.dumps(config))
         with subprocess.Popen(  # noqa: S603  (the command is ours)
             [sys.executable, *server.arguments],
             cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(server.root)},
+            env={**os.environ, "PYTHONPATH": str(server.root), "PORT": str(port)},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            # A file: it never makes the server wait, however much there is to tell.
+            stderr=log,
         ) as process:
             try:
-                yield process.pid, _port(process)
+                if not _answers(process, port):
+                    log.seek(0)
+                    raise SystemExit(f"a server did not start:\n{log.read()}")
+                yield process.pid, port
             finally:
                 process.terminate()
 
 
-def _port(process: subprocess.Popen[str]) -> int:
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if match := re.search(r"listening on .*:([0-9]+)", line):
-            return int(match[1])
-    raise SystemExit(f"a server did not start:\n{said}")
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            if client.recv(3) == b"220":
+                return True
+        time.sleep(0.05)
+    return False
 
 
 def processor_seconds(pid: int) -> float:
@@ -159,6 +176,9 @@ def main() -> None:
         metavar="DIRECTORY",
         help="compare with another checkout of guerrilla_tw, and not with twisted.mail",
     )
+    parser.add_argument(
+        "--log-level", default="info", help="of ours; info has a line for a message (the default)"
+    )
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -168,9 +188,10 @@ def main() -> None:
     if arguments.beside is None:
         peer = Server("twisted.mail", (str(HERE / "stock_server.py"),), HERE.parent)
     else:
-        peer = Server("the other", OURS, arguments.beside.resolve())
+        peer = Server("the other", OURS, arguments.beside.resolve(), arguments.log_level)
+    ours = Server("guerrilla_tw", OURS, HERE.parent, arguments.log_level)
     for load in LOADS:
-        compare(load, arguments.rounds, [Server("guerrilla_tw", OURS, HERE.parent), peer])
+        compare(load, arguments.rounds, [ours, peer])
 
 
 if __name__ == "__main__":

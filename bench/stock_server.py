@@ -1,14 +1,13 @@
 """
 twisted.mail's own ESMTP server: joins the lines of each message and throws it away.
 
-Run it, and it says on stderr where it listens.
+It listens on 127.0.0.1, on the port that the environment variable PORT names.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
@@ -70,9 +69,7 @@ def main() -> None:
     """Serve until a signal comes."""
     from twisted.internet import reactor
 
-    host = reactor.listenTCP(0, Factory(), interface="127.0.0.1").getHost()
-    assert isinstance(host, IPv4Address)
-    print(f"listening on {host.host}:{host.port}", file=sys.stderr, flush=True)
+    reactor.listenTCP(int(os.environ["PORT"]), Factory(), interface="127.0.0.1")
     reactor.run()
 
 

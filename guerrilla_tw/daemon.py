@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from enum import Enum
 from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, inlineCallbacks
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredLock,
+    fail,
+    inlineCallbacks,
+    succeed,
+)
 from twisted.logger import LogEvent
+from twisted.python.failure import Failure
 
 from guerrilla_tw.backends.registry import Constructor, Registry
-from guerrilla_tw.config import Config, ConfigError, LoadedConfig, convert_config, load_config
-from guerrilla_tw.events import Change, EventBus, compare, reopenings
+from guerrilla_tw.config import Config, ConfigError
+from guerrilla_tw.events import Change, EventBus, compare, describe, reopenings
 from guerrilla_tw.house import House
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.process import check_file_limit
 from guerrilla_tw.processors import BUILTIN
-from guerrilla_tw.smtp.server import Client
+from guerrilla_tw.sources import ConfigSource, Source
+from guerrilla_tw.users import SAME_USER, User
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
-ConfigSource = Config | Mapping[str, Any] | str | os.PathLike[str]
+
+
+class _Phase(Enum):
+    """Where a daemon is in its life."""
+
+    STOPPED = "stopped"
+    PREPARED = "prepared already"
+    STARTING = "starting already"
+    SERVING = "serving already"
+    STOPPING = "still stopping"
 
 
 class Guerrilla(Service):
@@ -36,6 +54,8 @@ class Guerrilla(Service):
     :param observer: where log lines go; by default where ``log_file`` says, and for ``stderr`` and
         ``stdout`` to the log of the program that this service is part of.
     :param logs: in place of ``observer``, for a program that has its own idea of ``log_file``.
+    :param user: whom a program that was started by root is going to be for ever, after
+        :meth:`privilegedStartService` and before :meth:`startService`; by default nobody else.
     :raises ConfigError: the configuration cannot be read.
     """
 
@@ -47,30 +67,35 @@ class Guerrilla(Service):
         reactor: Any = None,
         observer: Callable[[LogEvent], object] | None = None,
         logs: Logs | None = None,
+        user: User = SAME_USER,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
         self._reactor = reactor
-        loaded = _load(config)
-        self._source = _lasting(config)
-        # As it was named, for errors.
-        self._file = os.fspath(config) if isinstance(config, (str, os.PathLike)) else ""
-        #: The configuration in force.
-        self.config = loaded.config
+        self._source = Source(config)
+        loaded = self._source.read()
+        self._config = loaded.config
         # They are told when there is a log.
         self._advice: Sequence[str] = loaded.warnings
         self._owns_logs = logs is None
-        self._logs = logs or (Logs.for_observer(cast(Any, observer)) if observer else Logs())
+        if logs is None:
+            logs = Logs.for_observer(cast(Any, observer)) if observer else Logs(user=user)
+        self._logs = logs
         self._registry = Registry(BUILTIN)
-        self._house = House(reactor, self._logs, self._registry, backend, self.check_limits)
+        self._house = House(reactor, logs, self._registry, backend, self.check_limits, user)
         self.log = self._house.log
         self._events = EventBus(self.log)
-        # One start or reload at a time.
+        self._phase = _Phase.STOPPED
+        # A start, a reload, an end: one after the other.
         self._turn = DeferredLock()
         self._under_way: Deferred[None] | None = None
-        self._serving = False
 
     # For embedders
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
 
     def add_processor(self, name: str, constructor: Constructor) -> None:
         """
@@ -116,9 +141,9 @@ class Guerrilla(Service):
         return cast("list[IPv4Address | IPv6Address | UNIXAddress]", self._house.addresses)
 
     @property
-    def clients(self) -> list[Client]:
-        """The connections that are open now."""
-        return self._house.clients
+    def clients(self) -> int:
+        """How many connections are open."""
+        return len(self._house.clients)
 
     def reload(self, config: ConfigSource | None = None) -> Deferred[None]:
         """
@@ -130,7 +155,7 @@ class Guerrilla(Service):
             has changed: a ConfigError, what a processor could not open, or a CancelledError when
             the daemon stops meanwhile.
         """
-        return self._take_turn(self._reload, config)
+        return self._take_turn(self._reload, self._source if config is None else Source(config))
 
     def reopen_logs(self) -> None:
         """Open every log file anew by its name, as logrotate wants it."""
@@ -146,31 +171,38 @@ class Guerrilla(Service):
         Nobody is answered before :meth:`startService` is through; the kernel keeps who comes.
 
         :raises ConfigError: the configuration cannot be used, or something cannot be had.
-        :raises RuntimeError: it has been started already.
+        :raises RuntimeError: it has been started already, or is still stopping.
         """
-        if self.running or self._house.has_places:
-            raise RuntimeError("the daemon has been started already")
+        if self._phase is not _Phase.STOPPED:
+            raise RuntimeError(f"cannot start a daemon that is {self._phase.value}")
         try:
             self._house.take_places(self.config)
-        except ConfigError as error:
-            self._tell_failure(error)
+        except ConfigError:
+            self._tell_failure(Failure())
             raise
         self._house.warn(self._advice)
+        self._phase = _Phase.PREPARED
 
     def startService(self) -> Deferred[None]:
         """
         Open the backend, then serve.
 
+        Does what :meth:`privilegedStartService` does, if it was not called before.
+
         :returns: a Deferred that fires when clients are answered, and fails with the reason if
             they never will be; everything is closed again then.
-        :raises ConfigError: as :meth:`privilegedStartService`, which not every program calls.
         """
-        if not self._house.has_places:
-            self.privilegedStartService()
+        if self._phase is not _Phase.PREPARED:
+            try:
+                self.privilegedStartService()
+            except (ConfigError, RuntimeError) as error:
+                return fail(error)
         super().startService()
-        started: Deferred[None] = Deferred()
-        # What the caller goes on to do with his Deferred is none of our business at the end.
-        self._take_turn(self._start).chainDeferred(started)
+        self._phase = _Phase.STARTING
+        started = self._take_turn(self._start)
+        if self.parent is not None and self.parent.running:
+            # A parent looks at no Deferred. The log has the reason.
+            started.addErrback(lambda _: None)
         return started
 
     @inlineCallbacks
@@ -181,24 +213,25 @@ class Guerrilla(Service):
         :returns: a Deferred that fires when all is done.
         """
         super().stopService()
-        if self._under_way is not None:
-            self._under_way.cancel()
+        served, self._phase = self._phase is _Phase.SERVING, _Phase.STOPPING
+        self._house.cancel()
         yield self._turn.acquire()
         try:
-            yield self._house.close(self.config.shutdown_timeout)
-            if self._serving:
-                self._serving = False
-                self.log.info("stopped")
-            self._close_logs()
+            # Whoever was told to stop twice has stopped by now.
+            if self._phase is _Phase.STOPPING:
+                yield self._house.close(self.config.shutdown_timeout)
+                if served:
+                    self.log.info("stopped")
+                self._close_logs()
         finally:
+            self._phase = _Phase.STOPPED
             self._turn.release()
 
     # For whoever has the whole process
 
-    def explain(self, error: BaseException) -> str:
-        """:returns: one line for why a start or a reload has failed, with the file it is due to."""
-        known = error if isinstance(error, ConfigError) else ConfigError(str(error) or repr(error))
-        return str(known if known.name else known.in_file(self._file))
+    def explain(self, failure: Failure) -> str:
+        """:returns: one line for why a start or a reload has failed, with the file's name."""
+        return self._source.explain(failure)
 
     def check_limits(self, config: Config) -> None:
         """
@@ -213,72 +246,78 @@ class Guerrilla(Service):
         except ConfigError as error:
             self._house.warn([str(error)])
 
-    def give_files(self, uid: int, gid: int) -> None:
-        """
-        Give log files and pid file to the user whom this process is about to become.
-
-        :param uid: of the user, -1 for the present one.
-        :param gid: of the group, -1 for the present one.
-        """
-        self._house.give_files(uid, gid)
-
     # The rest
 
     def _take_turn(self, function: Callable[..., Deferred[None]], *args: object) -> Deferred[None]:
         """Do something when what is under way is done; :meth:`stopService` cancels it."""
 
         def begin() -> Deferred[None]:
-            self._under_way = function(*args)
-            return self._under_way
+            if outcome.called:
+                return succeed(None)
+            self._under_way = outcome
+            return function(*args)
 
-        return self._turn.run(begin)
+        def cancel(_: Deferred[None]) -> None:
+            if self._under_way is outcome:
+                self._house.cancel()
 
-    @inlineCallbacks
-    def _start(self) -> InlineCallbacks:
-        try:
-            yield self._house.open(self.config)
-        except BaseException as error:
-            yield super().stopService()
-            if not isinstance(error, CancelledError):
-                self._tell_failure(error)
-            raise
-        self._serving = True
+        def tell(result: Any) -> None:
+            if not outcome.called:
+                outcome.callback(result)
 
-    def _tell_failure(self, error: BaseException) -> None:
+        # Its own: what the caller goes on to do with it holds up nobody.
+        outcome: Deferred[None] = Deferred(cancel)
+        self._turn.run(begin).addBoth(tell)
+        return outcome
+
+    def _start(self) -> Deferred[None]:
+        return self._house.open(self.config).addCallbacks(self._have_started, self._cannot_start)
+
+    def _have_started(self, _: None) -> None:
+        self._phase = _Phase.SERVING
+
+    def _cannot_start(self, failure: Failure) -> Failure:
+        if self._phase is _Phase.STARTING:
+            self._phase = _Phase.STOPPED
+            self.running = False
+            self._tell_failure(failure)
+        return failure
+
+    def _tell_failure(self, failure: Failure) -> None:
         # Whoever started it may not look at what the start came to: an Application does not.
-        self.log.critical("cannot start: {reason}", reason=self.explain(error))
+        self.log.critical("cannot start: {reason}", reason=self.explain(failure))
         self._close_logs()
 
+    def _reload(self, source: Source) -> Deferred[None]:
+        if self._phase is not _Phase.SERVING:
+            return fail(RuntimeError("there is nothing to reload: the daemon does not serve"))
+        return self._go_over_to(source).addErrback(self._refuse, source)
+
+    def _refuse(self, failure: Failure, source: Source) -> Failure:
+        if failure.check(CancelledError):
+            self.log.info("reload given up, nothing has changed")
+            return failure
+        self.log.error(
+            "reload refused, nothing has changed: {reason}", reason=source.explain(failure)
+        )
+        return failure
+
     @inlineCallbacks
-    def _reload(self, source: ConfigSource | None) -> InlineCallbacks:
-        if not (self.running and self._serving):
-            raise RuntimeError("there is nothing to reload: the daemon does not serve")
-        try:
-            new = self._read(source)
-            renewed = yield self._house.change(self.config, new)
-        except BaseException as error:
-            self.log.error(
-                "reload refused, nothing has changed: {reason}", reason=self.explain(error)
-            )
-            raise
-        old, self.config = self.config, new
-        if source is not None:
-            self._source = _lasting(source)
+    def _go_over_to(self, source: Source) -> InlineCallbacks:
+        new = self._read(source)
+        renewed = yield self._house.change(self.config, new)
+        old, self._config = self._config, new
+        self._source = source
         # As go-guerrilla does.
         self._house.reopen_logs()
-        changed = compare(old, new, renewed)
-        # The first says only that something has.
-        happened = ", ".join(map(str, changed[1:] or changed)) or "nothing has changed"
-        self.log.info("reloaded: {happened}", happened=happened)
-        self._publish([*changed, *reopenings(old, new)])
+        self.log.info("reloaded: {happened}", happened=describe(old, new, renewed))
+        self._publish([*compare(old, new, renewed), *reopenings(old, new)])
 
-    def _read(self, source: ConfigSource | None) -> Config:
+    def _read(self, source: Source) -> Config:
         """:raises ConfigError: it cannot be read or used."""
-        if source is None:
-            source = self._source
-            if not isinstance(source, (str, os.PathLike)):
-                raise ConfigError("there is no file to read again")
-        loaded = _load(source)
+        if source is self._source and not source.name:
+            raise ConfigError("there is no file to read again")
+        loaded = source.read()
         self._house.warn(loaded.warnings)
         return loaded.config
 
@@ -289,21 +328,3 @@ class Guerrilla(Service):
     def _close_logs(self) -> None:
         if self._owns_logs:
             self._logs.close()
-
-
-def _load(source: ConfigSource | None) -> LoadedConfig:
-    """:raises ConfigError: it cannot be read or used."""
-    if source is None:
-        return LoadedConfig(Config())
-    if isinstance(source, Config):
-        return LoadedConfig(source)
-    if isinstance(source, Mapping):
-        return convert_config(source)
-    return load_config(os.fspath(source))
-
-
-def _lasting(source: ConfigSource | None) -> ConfigSource | None:
-    """:returns: what is still the same file when the process has gone to another directory."""
-    if isinstance(source, (str, os.PathLike)):
-        return os.path.abspath(source)
-    return source

@@ -50,11 +50,6 @@ class Change(NamedTuple):
     event: Event
     config: Config | ServerConfig
 
-    def __str__(self) -> str:
-        if isinstance(self.config, ServerConfig):
-            return f"{self.event.value} {self.config.listen_interface}"
-        return self.event.value
-
 
 _OF_THE_WHOLE = {
     Event.ALLOWED_HOSTS: "allowed_hosts",
@@ -123,6 +118,39 @@ def _changes_of_server(
             yield Change(event, new)
 
 
+def describe(old: Config, new: Config, renewed: Collection[Event | ServerConfig]) -> str:
+    """
+    Say what changed, for people, who know settings and not events.
+
+    :param old: as for :func:`compare`, and so are the others.
+    :returns: one line.
+    """
+    names = [
+        name
+        for name in Config.__struct_fields__
+        if name != "servers" and getattr(old, name) != getattr(new, name)
+    ]
+    if Event.BACKEND_CONFIG in renewed and "backend_config" not in names:
+        names.append("backend_config")
+    before = {server.interface: server for server in old.servers}
+    for server in new.servers:
+        earlier = before.pop(server.interface, None)
+        if earlier is None:
+            names.append(f"new server {server.listen_interface}")
+        elif changed := _changed_settings(earlier, server, server in renewed):
+            names.append(f"server {server.listen_interface} ({', '.join(changed)})")
+    names += [f"server {server.listen_interface} removed" for server in before.values()]
+    return ", ".join(names) or "nothing has changed"
+
+
+def _changed_settings(old: ServerConfig, new: ServerConfig, has_new_certificate: bool) -> list[str]:
+    return [
+        name
+        for name in ServerConfig.__struct_fields__
+        if getattr(old, name) != getattr(new, name) or (name == "tls" and has_new_certificate)
+    ]
+
+
 def reopenings(old: Config, new: Config) -> list[Change]:
     """
     Tell whose log files, still the same, are opened anew.
@@ -134,7 +162,9 @@ def reopenings(old: Config, new: Config) -> list[Change]:
     happened = [Change(Event.REOPEN_LOG_FILE, new)] if old.log_file == new.log_file else []
     for server in new.servers:
         earlier = before.get(server.interface)
-        if server.is_enabled and earlier is not None and earlier.log_file == server.log_file:
+        # As in go-guerrilla, the rest is not told of one that is started or stopped.
+        goes_on = server.is_enabled and earlier is not None and earlier.is_enabled
+        if goes_on and earlier is not None and earlier.log_file == server.log_file:
             happened.append(Change(Event.REOPEN_SERVER_LOG_FILE, server))
     return happened
 
@@ -167,9 +197,10 @@ class EventBus:
 
         :raises ValueError: there is no such event, or no such subscriber.
         """
-        subscribers = self._subscribers.get(_event(event), [])
+        known = _event(event)
+        subscribers = self._subscribers.get(known, [])
         if subscriber not in subscribers:
-            raise ValueError(f"not subscribed to {event}")
+            raise ValueError(f"not subscribed to {known.value}")
         subscribers.remove(subscriber)
 
     def publish(self, change: Change) -> None:

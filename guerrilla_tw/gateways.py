@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -36,6 +36,18 @@ class Gateways:
         self._clock = clock
         self._log = log
         self._retiring: set[Deferred[Any]] = set()
+        # Whether the one in force is to be shut down.
+        self._is_open = False
+
+    def initialize(self, config: Config) -> Deferred[None]:
+        """
+        Open the one that is there.
+
+        :param config: the configuration to begin with.
+        :returns: a Deferred that fails with the reason if that cannot be.
+        """
+        self._is_open = True
+        return self._shared.backend.initialize(config.backend_config)
 
     def must_change(self, old: Config, new: Config) -> bool:
         """
@@ -96,4 +108,11 @@ class Gateways:
         :returns: a Deferred that fires when it is done.
         """
         hurried = [retiring.addTimeout(WORK_TIMEOUT, self._clock) for retiring in self._retiring]
-        return DeferredList([self._shared.backend.shutdown(), *hurried], consumeErrors=True)
+        closing: Deferred[Any] = succeed(None)
+        if self._is_open:
+            self._is_open = False
+            closing = maybeDeferred(self._shared.backend.shutdown)
+            closing.addErrback(
+                lambda failure: self._log.failure("the backend failed to end", failure)
+            )
+        return DeferredList([closing, *hurried], consumeErrors=True)

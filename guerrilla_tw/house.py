@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from guerrilla_tw.backends.gateway import Gateway
 from guerrilla_tw.backends.registry import Registry
-from guerrilla_tw.config import Config, ConfigError, ServerConfig
+from guerrilla_tw.config import Config, ServerConfig
 from guerrilla_tw.events import Event
 from guerrilla_tw.gateways import Gateways
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.process import PidFile
-from guerrilla_tw.servers import Servers, ServersChange
+from guerrilla_tw.servers import Servers, ServersChange, check_spill_dir
 from guerrilla_tw.smtp.hosts import AllowedHosts
 from guerrilla_tw.smtp.server import Client, Shared
+from guerrilla_tw.undo import Undo
+from guerrilla_tw.users import User
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
+T = TypeVar("T")
 Renewed = Sequence[Event | ServerConfig]
 
 
@@ -48,6 +50,7 @@ class House:
     :param registry: where processors are found.
     :param backend: in place of a Gateway.
     :param check_limits: raises a ConfigError if the process may not have what a configuration asks.
+    :param user: whom the process is about to become.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class House:
         registry: Registry,
         backend: IBackend | None,
         check_limits: Callable[[Config], None],
+        user: User,
     ) -> None:
         self._logs = logs
         self.log = Logger("guerrilla_tw", observer=logs.observer)
         self._check_limits = check_limits
+        self._user = user
 
         def make_gateway() -> Gateway:
             return Gateway(registry, reactor, self.log)
@@ -68,8 +73,9 @@ class House:
         # Nobody is there to ask for hosts or bodies before a configuration is in force.
         self._shared = Shared(backend or make_gateway(), AllowedHosts(()), BodyStorage(), reactor)
         self._gateways = Gateways(make_gateway, self._shared, reactor, self.log)
-        self._servers = Servers(self._shared, reactor, self.log, logs)
+        self._servers = Servers(self._shared, reactor, self.log, logs, user)
         self._pid_file = PidFile("")
+        self._doing: Deferred[Any] = succeed(None)
         # While nobody is answered.
         self._taken: _Taken | None = None
 
@@ -80,7 +86,7 @@ class House:
 
     @property
     def clients(self) -> list[Client]:
-        """The connections that are open."""
+        """Whose connections are open."""
         return [client for server in self._servers.all for client in server.clients]
 
     def check(self, config: Config) -> Sequence[str]:
@@ -95,11 +101,6 @@ class House:
 
     # The start
 
-    @property
-    def has_places(self) -> bool:
-        """Whether :meth:`take_places` has been called, and :meth:`open` has not."""
-        return self._taken is not None
-
     def take_places(self, config: Config) -> None:
         """
         Open the logs, take the ports and the pid file. Nobody is answered yet.
@@ -107,39 +108,41 @@ class House:
         :raises ConfigError: the configuration cannot be used, or something cannot be had.
         """
         self._logs.commit(self._logs.prepare(config))
-        self.warn(self.check(config))
-        self._check_limits(config)
         change = self._servers.prepare(config)
-        self._taken = _Taken(change, change.take_ports(), PidFile(config.pid_file))
+        self.warn(self._shared.backend.check(config.backend_config))
+        self._check_limits(config)
+        self._taken = _Taken(change, change.take_ports(), PidFile(config.pid_file, self._user))
         try:
             _raise_at_once(self._taken.ports)
             self._taken.pid_file.take()
-        except ConfigError:
+        except Exception:
             self._leave()
             raise
 
-    @inlineCallbacks
-    def open(self, config: Config) -> InlineCallbacks:
+    def open(self, config: Config) -> Deferred[None]:
         """
         Open the backend, then answer.
 
         :returns: a Deferred that fails with the reason if nobody will ever be answered; everything
             is closed then.
         """
-        backend = self._shared.backend
+        undo = Undo(self.log)
+        undo.add(self._gateways.shut_down)
+        undo.add(self._leave)
+        return self._do(self._open(config), undo)
+
+    @inlineCallbacks
+    def _open(self, config: Config) -> InlineCallbacks:
         taken = self._taken
         assert taken is not None
-        try:
-            yield taken.ports
-            yield backend.initialize(config.backend_config)
-            taken.pid_file.write()
-        except BaseException:
-            yield self._leave()
-            yield backend.shutdown()
-            raise
+        yield taken.ports
+        # By now the process may be a user who may do less.
+        check_spill_dir(config.spill_dir, self._user)
+        yield self._gateways.initialize(config)
+        taken.pid_file.write()
         self._taken = None
         self._pid_file = taken.pid_file
-        backend.start()
+        self._shared.backend.start()
         taken.servers.commit()
 
     def _leave(self) -> Deferred[None]:
@@ -148,12 +151,13 @@ class House:
         if taken is None:
             return succeed(None)
         taken.pid_file.remove()
+        taken.ports.addErrback(lambda _: None)
+        taken.ports.cancel()
         return taken.servers.abandon()
 
     # Changes
 
-    @inlineCallbacks
-    def change(self, old: Config, new: Config) -> Generator[Deferred[Any], Any, Renewed]:
+    def change(self, old: Config, new: Config) -> Deferred[Renewed]:
         """
         Go over to another configuration, whole or not at all.
 
@@ -162,78 +166,65 @@ class House:
         :returns: a Deferred of what is another though its settings are not, for
             :func:`.events.compare`. It fails with the reason if nothing has changed.
         """
-        undo: list[Callable[[], Any]] = []
-        try:
-            commit = yield self._prepare(old, new, undo)
-        except BaseException:
-            for step in reversed(undo):
-                # Whoever stops the daemon meanwhile does not wait for this step; the rest is to
-                # be undone all the same.
-                with suppress(CancelledError):
-                    yield step()
-            raise
-        renewed: Renewed = commit()
-        return renewed
+        undo = Undo(self.log)
+        return self._do(self._change(old, new, undo), undo)
 
     @inlineCallbacks
-    def _prepare(
-        self, old: Config, new: Config, undo: list[Callable[[], Any]]
-    ) -> Generator[Deferred[Any], Any, Callable[[], Renewed]]:
-        """
-        Do all of a change that can fail.
-
-        :param undo: gets what undoes it, in this order.
-        :returns: a Deferred of what puts it in force, in one turn of the reactor.
-        """
+    def _change(
+        self, old: Config, new: Config, undo: Undo
+    ) -> Generator[Deferred[Any], Any, Renewed]:
+        """Do all that can fail; then put it in force, in one turn of the reactor."""
         self._check_limits(new)
-        # Also before a backend is opened, which may take a while.
-        self._servers.check(new)
+        # Before a backend is opened, which may take a while.
+        servers = self._servers.prepare(new)
         plan = self._logs.prepare(new)
-        undo.append(partial(self._logs.abandon, plan))
+        undo.add(partial(self._logs.abandon, plan))
         pid_file = self._pid_file
         # It may be the same file under another name, which is not to be removed then.
         if new.pid_file != old.pid_file and PidFile(new.pid_file).path != pid_file.path:
             pid_file = PidFile(new.pid_file)
             pid_file.take()
-            undo.append(pid_file.remove)
+            undo.add(pid_file.remove)
         gateway: Gateway | None = None
         if self._gateways.must_change(old, new):
             self.warn(self._shared.backend.check(new.backend_config))
             gateway = yield self._gateways.open(new)
-            undo.append(gateway.shutdown)
+            undo.add(gateway.shutdown)
         # The last, so that the time is short in which a port may be neither here nor there.
-        servers = self._servers.prepare(new)
-        undo.append(servers.abandon)
+        undo.add(servers.abandon)
         yield servers.take_ports()
         # It may be another daemon's: it is touched when nothing else can fail.
         pid_file.write()
 
-        def commit() -> Renewed:
-            self._logs.commit(plan)
-            if gateway is not None:
-                self._gateways.replace_by(gateway)
-            servers.commit()
-            if pid_file is not self._pid_file:
-                self._pid_file.remove()
-                self._pid_file = pid_file
-            return [*servers.renewed, *([Event.BACKEND_CONFIG] if gateway else [])]
+        # From here on nothing can fail, and nothing that follows is to undo it.
+        undo.forget()
+        self._logs.commit(plan)
+        if gateway is not None:
+            self._gateways.replace_by(gateway)
+        servers.commit()
+        if pid_file is not self._pid_file:
+            self._pid_file.remove()
+            self._pid_file = pid_file
+        return [*servers.renewed, *([Event.BACKEND_CONFIG] if gateway else [])]
 
-        return commit
+    def cancel(self) -> None:
+        """End an :meth:`open` or a :meth:`change` that is under way; what it has done is undone."""
+        self._doing.cancel()
+
+    def _do(self, doing: Deferred[T], undo: Undo) -> Deferred[T]:
+        """:returns: a Deferred of its own: what is cancelled is not the undoing."""
+        self._doing = doing
+        outcome: Deferred[T] = Deferred()
+
+        def undo_all(failure: Failure) -> None:
+            undo.after(failure).addErrback(outcome.errback)
+
+        doing.addCallbacks(outcome.callback, undo_all)
+        return outcome
 
     def reopen_logs(self) -> None:
         """Open every log file anew by its name."""
         self._logs.reopen()
-
-    def give_files(self, uid: int, gid: int) -> None:
-        """
-        Give log files and pid file to a user, before the start is complete.
-
-        :param uid: of the user, -1 for the present one.
-        :param gid: of the group, -1 for the present one.
-        """
-        self._logs.give_to(uid, gid)
-        if self._taken is not None:
-            self._taken.pid_file.give_to(uid, gid)
 
     # The end
 

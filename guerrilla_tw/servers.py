@@ -22,6 +22,7 @@ from guerrilla_tw.smtp.journal import Journal
 from guerrilla_tw.smtp.server import Server, Shared
 from guerrilla_tw.smtp.settings import SessionSettings, TLSStarter
 from guerrilla_tw.stamps import Stamps, stamps
+from guerrilla_tw.users import User
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
 Place = Interface | Endpoint
@@ -52,13 +53,17 @@ class _ListeningServer:
     :param shared: with the other servers.
     :param log: of the server.
     :param reactor: to listen with.
+    :param user: whom the process is about to become.
     :raises ConfigError: it cannot listen there.
     """
 
-    def __init__(self, wanted: _Wanted, shared: Shared, log: Logger, reactor: Any) -> None:
+    def __init__(
+        self, wanted: _Wanted, shared: Shared, log: Logger, reactor: Any, user: User
+    ) -> None:
         self.server = Server(wanted.settings, shared, log)
         self.files = wanted.files
         self._reactor = reactor
+        self._user = user
         self._factory = GuerrillaESMTPFactory(self.server)
         self._listener: Listener | None = None
         self.listen()
@@ -66,7 +71,7 @@ class _ListeningServer:
     @property
     def is_listening(self) -> bool:
         """Whether it has its place."""
-        return self._listener is not None
+        return self._listener is not None and self._listener.is_ready
 
     @property
     def listener(self) -> Listener:
@@ -81,7 +86,7 @@ class _ListeningServer:
         :raises ConfigError: it cannot be had.
         """
         name = self.server.settings.config.listen_interface
-        self._listener = Listener(name, self._factory, self._reactor)
+        self._listener = Listener(name, self._factory, self._reactor, self._user)
 
     def update(self, wanted: _Wanted, log: Logger, journal: Journal) -> None:
         """Be otherwise from now on, to clients that come from now on."""
@@ -92,8 +97,12 @@ class _ListeningServer:
 
     def answer(self) -> None:
         """Begin with those whom the kernel kept for us."""
-        self.listener.answer()
-        self.server.log.info("listening on {interface}", interface=self.listener.name)
+        log = self.server.log
+        try:
+            self.listener.answer()
+            log.info("listening on {interface}", interface=self.listener.name)
+        except Exception:  # Of a plugin's endpoint: that is no reason to keep others from it.
+            log.failure("a server does not answer")
 
     def stop_listening(self) -> Deferred[None]:
         """
@@ -116,17 +125,19 @@ class Servers:
     :param reactor: to listen with.
     :param log: of the daemon.
     :param logs: of the daemon and the servers.
+    :param user: whom the process is about to become.
     """
 
-    def __init__(self, shared: Shared, reactor: Any, log: Logger, logs: Logs) -> None:
+    def __init__(self, shared: Shared, reactor: Any, log: Logger, logs: Logs, user: User) -> None:
         self.shared = shared
         self.reactor = reactor
         self.logs = logs
+        self.user = user
         self._log = log
         self.listening: dict[Place, _ListeningServer] = {}
         # Those whose ports are taken, and nobody is answered yet.
         self.opened: dict[Place, _ListeningServer] = {}
-        self._left: set[Server] = set()
+        self.left: set[Server] = set()
         # Places that are being let go, and can be taken again when they are.
         self._closing: list[Deferred[None]] = []
 
@@ -139,7 +150,7 @@ class Servers:
     @property
     def all(self) -> list[Server]:
         """Those that listen, and those that have clients left."""
-        return [*(each.server for each in self.listening.values()), *self._left]
+        return [*(each.server for each in self.listening.values()), *self.left]
 
     def check(self, config: Config) -> None:
         """
@@ -148,7 +159,7 @@ class Servers:
         :raises ConfigError: it cannot be used.
         """
         _allowed_hosts(config)
-        _check_spill_dir(config.spill_dir)
+        check_spill_dir(config.spill_dir, self.user)
         self._wanted(config)
 
     def prepare(self, config: Config) -> ServersChange:
@@ -159,7 +170,7 @@ class Servers:
         :returns: the change; its ports are yet to be taken.
         :raises ConfigError: it cannot be used.
         """
-        _check_spill_dir(config.spill_dir)
+        check_spill_dir(config.spill_dir, self.user)
         return ServersChange(self, config, _allowed_hosts(config), self._wanted(config))
 
     def _wanted(self, config: Config) -> dict[Place, _Wanted]:
@@ -173,10 +184,10 @@ class Servers:
         return wanted
 
     def _wanted_server(self, path: str, config: ServerConfig) -> _Wanted:
-        # Before they are read: what changes in between is seen at the next reload.
-        files = stamps(config.tls.files)
         tls: TLSStarter | None
         current = self.listening.get(config.interface)
+        # Before they are read: what changes in between is seen at the next reload.
+        files = stamps(config.tls.files, current.files if current else {})
         settings = current.server.settings if current else None
         same = settings is not None and settings.config.tls == config.tls
         if current and settings and same and current.files == files:
@@ -196,8 +207,8 @@ class Servers:
             count=len(server.clients),
         )
         self.let_go(leaving)
-        self._left.add(server)
-        server.when_empty().addCallback(lambda _: self._left.discard(server))
+        self.left.add(server)
+        server.when_empty().addCallback(lambda _: self.left.discard(server))
 
     def let_go(self, leaving: _ListeningServer) -> None:
         """Have a server give up its place, which is free when all is :meth:`settled`."""
@@ -218,12 +229,15 @@ class Servers:
         :param timeout: seconds after which the connections that are left are cut.
         :returns: a Deferred that fires when no client is left.
         """
-        # In this order: whom the kernel keeps for us is told, too.
-        emptied: list[Deferred[Any]] = [server.shut_down(timeout) for server in self.all]
+        servers = self.all
+        for server in servers:
+            server.shutting_down = True
         listening, self.listening = self.listening, {}
         for each in listening.values():
+            # Whom the kernel keeps for us is told, too.
             self.let_go(each)
-        return DeferredList([*emptied, self.settled()])
+        emptied: list[Deferred[Any]] = [server.shut_down(timeout) for server in servers]
+        return DeferredList([*emptied, self.settled()], consumeErrors=True)
 
 
 class ServersChange:
@@ -288,7 +302,8 @@ class ServersChange:
 
     def _open(self, wanted: _Wanted) -> _ListeningServer:
         servers = self._servers
-        return _ListeningServer(wanted, servers.shared, self._log(wanted), servers.reactor)
+        log, _ = self._logs_of(wanted.settings.config)
+        return _ListeningServer(wanted, servers.shared, log, servers.reactor, servers.user)
 
     def _in_the_way(self, interface: Place) -> list[_ListeningServer]:
         """:returns: what listens there, and is to go."""
@@ -307,16 +322,16 @@ class ServersChange:
         )
         before, opened = servers.listening, servers.opened
         servers.listening, servers.opened = {}, {}
-        is_told = servers.logs.is_enabled(LogLevel.info)
         for interface, wanted in self._wanted.items():
             listening = before.pop(interface, None) or opened[interface]
-            log = self._log(wanted)
-            listening.update(wanted, log, Journal(log, is_told))
+            listening.update(wanted, *self._logs_of(wanted.settings.config))
             servers.listening[interface] = listening
         for each in opened.values():
             each.answer()
         for leaving in before.values():
             servers.leave(leaving)
+        for server in servers.left:
+            server.log, server.journal = self._logs_of(server.settings.config)
 
     @inlineCallbacks
     def abandon(self) -> InlineCallbacks:
@@ -324,7 +339,7 @@ class ServersChange:
         servers = self._servers
         opened, servers.opened = servers.opened, {}
         for each in opened.values():
-            each.server.shut_down(0)
+            each.server.shutting_down = True
             servers.let_go(each)
         yield servers.settled()
         for released in self._released:
@@ -338,9 +353,10 @@ class ServersChange:
             else:
                 released.answer()
 
-    def _log(self, wanted: _Wanted) -> Logger:
-        observer = self._servers.logs.observer_for(wanted.settings.config.log_file)
-        return Logger("guerrilla_tw", observer=observer)
+    def _logs_of(self, config: ServerConfig) -> tuple[Logger, Journal]:
+        logs = self._servers.logs
+        log = Logger("guerrilla_tw", observer=logs.observer_for(config.log_file))
+        return log, Journal(log, logs.is_enabled(LogLevel.info, config.log_file))
 
 
 def _allowed_hosts(config: Config) -> AllowedHosts:
@@ -348,10 +364,18 @@ def _allowed_hosts(config: Config) -> AllowedHosts:
         return AllowedHosts(config.allowed_hosts)
 
 
-def _check_spill_dir(path: str) -> None:
-    """:raises ConfigError: no file could be made there, so large messages would be refused."""
-    if path and not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
-        raise ConfigError("is not a directory that can be written to", "spill_dir")
+def check_spill_dir(path: str, user: User) -> None:
+    """
+    See whether large messages can be kept.
+
+    :param path: the ``spill_dir``.
+    :param user: whom the process has become, for the error.
+    :raises ConfigError: no file could be made there.
+    """
+    rights = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    if path and not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK, **rights)):
+        who = f" by user {user.name}" if user.has_come else ""
+        raise ConfigError(f"{path} is not a directory that can be written to{who}", "spill_dir")
 
 
 def _make_tls(config: ServerConfig) -> TLSStarter | None:

@@ -49,10 +49,16 @@ class Signals:
                 self._install(number, self._stop)
 
     def restore(self) -> None:
-        """Leave everything as it was; but a process that was told to end will not stop again."""
+        """
+        Leave everything as it was.
+
+        But a process that was told to end will not stop again, and has other things to do than to
+        die of what it used to understand.
+        """
         for number, before in self._before.items():
-            ends = self._ending and number in _ENDINGS
-            signal.signal(number, signal.SIG_DFL if ends else before)
+            if self._ending:
+                before = signal.SIG_DFL if number in _ENDINGS else signal.SIG_IGN
+            signal.signal(number, before)
         self._before.clear()
 
     def _install(self, number: int, handler: _Handler) -> None:

@@ -13,11 +13,11 @@ import pwd
 import signal
 import sys
 import time
-from collections.abc import Generator, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from guerrilla_tw.config import Config, ConfigError
@@ -25,6 +25,7 @@ from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.logs.twistd import TwistdLogs
 from guerrilla_tw.process import PidFile, check_file_limit, notify, raise_file_limit
 from guerrilla_tw.signals import Signals
+from guerrilla_tw.users import User
 
 # The process that started a daemonized twistd reads so much of what it is told.
 _LONGEST_MESSAGE = 100
@@ -37,13 +38,16 @@ class TwistdGuerrilla(Guerrilla):
     :param file: the configuration, which SIGHUP reads again; empty for the default one.
     :param twistd: twistd's own options; empty under ``python -m twisted``.
     :param logs: where lines go.
+    :param user: whom twistd is about to make it, see :func:`future_user`.
     :raises ConfigError: as the parent.
     """
 
-    def __init__(self, file: str, twistd: MutableMapping[str, Any], logs: TwistdLogs) -> None:
+    def __init__(
+        self, file: str, twistd: MutableMapping[str, Any], logs: TwistdLogs, user: User
+    ) -> None:
         from twisted.internet import reactor
 
-        super().__init__(file or None, reactor=reactor, logs=logs)
+        super().__init__(file or None, reactor=reactor, logs=logs, user=user)
         self._reactor: Any = reactor
         self._twistd = twistd
         self._twistd_logs = logs
@@ -80,12 +84,9 @@ class TwistdGuerrilla(Guerrilla):
         self._starter.keep_waiting()
         try:
             super().privilegedStartService()
-        except ConfigError as error:
+        except ConfigError:
             self._signals.restore()
-            raise _Refusal(self._tell(error)) from None
-        owner = _future_owner(self._twistd)
-        if owner:
-            self.give_files(*owner)
+            raise _Refusal(self._tell(Failure())) from None
 
     def startService(self) -> Deferred[None]:
         """As the parent; a failure ends the process, when the reactor has it."""
@@ -105,35 +106,29 @@ class TwistdGuerrilla(Guerrilla):
         self._notify_ready("")
         self._reloading = False
         if self._reload_wanted:
-            self._reload_soon()
+            self._reload_now()
 
     def _give_up(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return  # Told to stop before it had started.
-        assert failure.value is not None
-        self._tell(failure.value)
+        self._tell(failure)
         # The reactor swallows SystemExit, and twistd returns 0 whatever happened under it.
         atexit.register(_exit_with_failure)
         self._reactor.callWhenRunning(self._reactor.stop)
 
-    def _tell(self, error: BaseException) -> str:
+    def _tell(self, failure: Failure) -> str:
         """
         Say why it cannot start to whoever sits in front of it, or waits for it.
 
         :returns: the reason, one line.
         """
-        reason = self.explain(error)
+        reason = self.explain(failure)
         if not self._twistd_logs.on_stderr:
             # Not sys.stderr, which may be twistd's log by now.
             print(reason, file=sys.__stderr__)
         notify(f"STATUS=cannot start: {reason}")
         self._starter.tell(reason)
         return reason
-
-    def _explain(self, error: object) -> str:
-        # A processor's own error may be of several lines; a ConfigError is of one.
-        known = error if isinstance(error, ConfigError) else ConfigError(str(error) or repr(error))
-        return str(known.in_file(self._file))
 
     def _have_stopped(self, result: object) -> Any:
         self._starter.tell("told to stop before it served")
@@ -146,23 +141,24 @@ class TwistdGuerrilla(Guerrilla):
         """Several wishes during a reload are for one more, after it."""
         self._reload_wanted = True
         if not self._reloading:
-            self._reloading = True
-            self._reload_while_wanted()
+            self._reload_now()
 
-    @inlineCallbacks
-    def _reload_while_wanted(self) -> Generator[Deferred[None], None, None]:
-        while self._reload_wanted and self.running:
-            self._reload_wanted = False
-            refusal = ""
-            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-            try:
-                yield self.reload()
-            # It is in the log, and whatever it is, the daemon goes on.
-            except Exception as error:
-                refusal = f"the last reload was refused: {self._explain(error)}"
-            if self.running:
-                self._notify_ready(refusal)
+    def _reload_now(self) -> None:
+        self._reload_wanted, self._reloading = False, True
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self.reload().addBoth(self._have_reloaded)
+
+    def _have_reloaded(self, result: object) -> None:
+        """Whatever came of it, the daemon goes on; a refusal is in the log."""
         self._reloading = False
+        if not self.running:
+            return
+        refusal = ""
+        if isinstance(result, Failure):
+            refusal = f"the last reload was refused: {self.explain(result)}"
+        self._notify_ready(refusal)
+        if self._reload_wanted:
+            self._reload_now()
 
     def _notify_ready(self, trouble: str) -> None:
         number = len(self.addresses)
@@ -182,6 +178,23 @@ class TwistdGuerrilla(Guerrilla):
         os.kill(os.getpid(), number)
         # The first process of a container does not die of that.
         os._exit(128 + number)
+
+
+def future_user(twistd: Mapping[str, Any]) -> User:
+    """
+    Find out whom twistd is about to change to.
+
+    :param twistd: its options; empty under ``python -m twisted``.
+    :raises ConfigError: there is no such user.
+    """
+    uid, gid = twistd.get("uid"), twistd.get("gid")
+    if uid is not None:
+        try:
+            main_group = pwd.getpwuid(uid).pw_gid
+        except KeyError:
+            raise ConfigError(f"there is no user {uid}", "--uid") from None
+        gid = main_group if gid is None else gid
+    return User(-1 if uid is None else uid, -1 if gid is None else gid)
 
 
 class _Refusal(SystemExit, Exception):
@@ -230,17 +243,6 @@ class _Starter:
         with suppress(OSError):
             os.write(pipe, message.encode("ascii", "backslashreplace")[:_LONGEST_MESSAGE])
         os.close(pipe)
-
-
-def _future_owner(twistd: MutableMapping[str, Any]) -> tuple[int, int] | None:
-    """:returns: user and group that twistd is about to change to; -1 for one that stays."""
-    uid: int | None = twistd.get("uid")
-    gid: int | None = twistd.get("gid")
-    if uid is None and gid is None:
-        return None
-    if uid is not None and gid is None:
-        gid = pwd.getpwuid(uid).pw_gid
-    return (-1 if uid is None else uid, -1 if gid is None else gid)
 
 
 def _exit_with_failure() -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLContextFactory,
+)
 from twisted.internet.protocol import connectionDone
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
@@ -19,11 +24,10 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from guerrilla_tw import (
-    ConfigError,
     Envelope,
     Guerrilla,
     IBackendService,
-    Result,
+    IResult,
     Task,
     initialize_with,
     shutdown_with,
@@ -31,6 +35,7 @@ from guerrilla_tw import (
 from guerrilla_tw.backends.chain import process_with_deferred
 from guerrilla_tw.backends.registry import Decorator
 from tests.integration.daemon_process import free_port
+from tests.smtp.test_tls import client_context
 
 ANY_PORT = "127.0.0.1:0"
 
@@ -100,19 +105,19 @@ class Store:
             self.happened.append(f"close {mark}")
             return self.closings.get(mark)
 
-        def save(envelope: Envelope, task: Task) -> Deferred[Result | None] | None:
+        def save(envelope: Envelope, task: Task) -> Deferred[IResult | None] | None:
             if task is not Task.SAVE_MAIL:
                 return None
             self.happened.append(f"take {mark}")
             if mark in self.entered:
                 # Not at once: the session is still inside of its question.
-                reactor.callLater(0, self.entered.pop(mark).callback, None)  # type: ignore[attr-defined]
+                reactor.callLater(0, self.entered.pop(mark).callback, None)
             kept = self.holdings.get(mark)
             if kept is None:
                 self._keep(envelope, mark)
                 return None
             # Each message waits on its own, for the same.
-            mine: Deferred[Result | None] = Deferred()
+            mine: Deferred[IResult | None] = Deferred()
 
             def go_on(result: None) -> None:
                 self._keep(envelope, mark)
@@ -132,6 +137,17 @@ class Store:
         self.happened.append(f"keep {mark}")
 
 
+@implementer(IOpenSSLContextFactory)
+class _ContextFactory:
+    """What Twisted asks for."""
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def getContext(self) -> SSL.Context:
+        return self._context
+
+
 @implementer(IHandshakeListener)
 class Client(LineOnlyReceiver):
     """
@@ -149,6 +165,12 @@ class Client(LineOnlyReceiver):
         self.certificate: X509 | None = None
         self._lines: list[str] = []
 
+    def connectionMade(self) -> None:
+        """What is sent arrives before what others send later."""
+        transport: Any = self.transport
+        if isinstance(transport.getPeer(), IPv4Address):
+            transport.setTcpNoDelay(True)
+
     def lineReceived(self, line: bytes) -> None:
         """Gather a reply."""
         self._lines.append(line.decode("ascii"))
@@ -165,8 +187,8 @@ class Client(LineOnlyReceiver):
 
     def handshakeCompleted(self) -> None:
         """TLS is there."""
-        assert self.transport is not None
-        self.certificate = self.transport.getPeerCertificate()  # type: ignore[attr-defined]
+        transport: Any = self.transport
+        self.certificate = transport.getPeerCertificate()
         self.secured.callback(None)
 
     def reply(self) -> Deferred[str]:
@@ -206,28 +228,44 @@ class Client(LineOnlyReceiver):
         reply = await self.begin(recipient)
         return await self.finish(subject) if reply[:3] == "354" else reply
 
-    async def start_tls(
-        self, *, command: bool = True, identity: PrivateCertificate | None = None, **options: Any
-    ) -> None:
+    async def start_tls(self, context: SSL.Context | None = None, *, command: bool = True) -> None:
         """
         Begin TLS.
 
+        :param context: by default one that takes any server.
         :param command: whether STARTTLS is said before it.
-        :param identity: that we show.
         :raises Exception: the handshake has failed.
         """
         if command:
             reply = await self.command("STARTTLS")
             assert reply[:3] == "220", reply
-        assert self.transport is not None
-        factory = identity.options() if identity else CertificateOptions(**options)
-        self.transport.startTLS(factory)  # type: ignore[attr-defined]
+        transport: Any = self.transport
+        transport.startTLS(_ContextFactory(context or client_context()))
         await self.secured
+
+    @property
+    def tls(self) -> Any:
+        """The state of TLS: pyOpenSSL's connection."""
+        transport: Any = self.transport
+        return transport.getHandle()
 
     def leave(self) -> None:
         """Go away."""
         if self.transport is not None:
             self.transport.loseConnection()
+
+
+class MixedClock:
+    """Sockets and threads of the real reactor, and time that a test lets pass."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self.advance = self._clock.advance
+        self.callLater = self._clock.callLater
+        self.seconds = self._clock.seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
 
 
 class ReloadTestCase(TestCase):
@@ -280,9 +318,7 @@ class ReloadTestCase(TestCase):
     def refusals(self) -> list[str]:
         """:returns: the reasons that were logged."""
         beginning = "reload refused, nothing has changed: "
-        return [
-            line.removeprefix(beginning) for line in self.lines() if line.startswith(beginning)
-        ]
+        return [line.removeprefix(beginning) for line in self.lines() if line.startswith(beginning)]
 
     def changes(self) -> list[str]:
         """:returns: what each reload changed, as the log has it."""
@@ -325,5 +361,3 @@ class ReloadTestCase(TestCase):
         reply = await client.deliver(subject)
         client.leave()
         return reply
-
-

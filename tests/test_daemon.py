@@ -58,12 +58,13 @@ class PidFileTests(TestCase):
             svc.add_initializer(initialize_with(lambda _: opened.append(True)))
             return process_with(svc, lambda *_: None)
 
-        daemon = Guerrilla(make_config(pid_file=os.path.join(self.mktemp(), "pid")))
+        path = os.path.abspath(os.path.join(self.mktemp(), "pid"))
+        daemon = Guerrilla(make_config(pid_file=path))
         daemon.add_processor("HeadersParser", store)
         with self.assertRaises(ConfigError) as caught:
             await daemon.startService()
         self.assertEqual(
-            str(caught.exception), "pid_file: cannot be written: No such file or directory"
+            str(caught.exception), f"pid_file: {path} cannot be written: No such file or directory"
         )
         self.assertEqual((daemon.addresses, opened), ([], []))
 

@@ -215,14 +215,12 @@ class AddProcessorTests(EmbeddingTestCase):
     def test_unknown_name_in_the_chain(self) -> None:
         daemon = self.make(make_config(save_process="FunkyLoger"))
         daemon.add_processor("FunkyLogger", lambda svc: process_with(svc, lambda *_: None))
-        for refuse in (daemon.check, daemon.privilegedStartService, daemon.startService):
-            with self.assertRaises(ConfigError) as caught:
-                refuse()
-            self.assertEqual(
-                str(caught.exception),
-                "backend_config.save_process: unknown processor 'FunkyLoger'"
-                " (did you mean funkylogger?)",
-            )
+        refusal = "backend_config.save_process: unknown processor 'FunkyLoger' (did you mean funkylogger?)"
+        for refuse in (daemon.check, daemon.privilegedStartService):
+            error = self.assertRaises(ConfigError, refuse)
+            self.assertEqual(str(error), refusal)
+        failure = self.failureResultOf(daemon.startService(), ConfigError)
+        self.assertEqual(str(failure.value), refusal)
         self.assertEqual(daemon.addresses, [])
 
     def test_name_that_no_chain_can_hold(self) -> None:
@@ -385,7 +383,7 @@ class StartAndStopTests(EmbeddingTestCase):
                 Config(allowed_hosts=(".",), backend_config=config.backend_config, servers=servers)
             )
             with self.assertRaises(ConfigError) as caught:
-                daemon.startService()
+                await daemon.startService()
             self.assertEqual(caught.exception.path, "servers[1].listen_interface")
             self.assertEqual(daemon.addresses, [])
         await daemon.startService()

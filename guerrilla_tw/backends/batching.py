@@ -16,7 +16,8 @@ from guerrilla_tw.interfaces import IBackendService, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 
 T = TypeVar("T")
-BatchStep = Callable[[Sequence[Envelope]], Sequence["IResult | None"]]
+# A list of its own for each batch, so that a step may have either type.
+BatchStep = Callable[[list[Envelope]], Sequence["IResult | None"]]
 
 
 def process_batches_with(
@@ -24,7 +25,7 @@ def process_batches_with(
 ) -> Decorator:
     """
     Make a decorator of a function that takes several messages at once, as
-    :func:`~guerrilla_tw.backends.chain.process_with` does of one that takes one.
+    :func:`.process_with` does of one that takes one.
 
     What the workers bring at the same time is gathered. A batch goes to the thread pool
 
@@ -48,9 +49,10 @@ def process_batches_with(
     that is closed.
 
     :param svc: what the processor's constructor was given.
-    :param step: ``step(envelopes)`` returns for each message, in order, None to go on with the
-        chain or a result to end it. It runs in the thread pool, several times at once, so it keeps
-        no state but what is safe for that. It is asked for ``Task.SAVE_MAIL`` only.
+    :param step: ``step(envelopes)`` is given a list, and returns for each message, in order, None
+        to go on with the chain or a result to end it. It runs in the thread pool, several times at
+        once, so it keeps no state but what is safe for that. It is asked for ``Task.SAVE_MAIL``
+        only.
     :param size: messages of a batch at most.
     :param wait: seconds that a message waits for others at most.
     """
@@ -123,7 +125,7 @@ class _Batcher:
     def _send(self) -> None:
         batch = self._take()
         self._in_pool += len(batch)
-        work = self._svc.defer_to_worker(_run, self._step, tuple(batch.values()))
+        work = self._svc.defer_to_worker(_run, self._step, list(batch.values()))
         # First, since others may come while the answers are given.
         work.addBoth(self._come_back, len(batch))
         work.addCallbacks(_answer, _fail, (tuple(batch),), errbackArgs=(tuple(batch),))
@@ -148,7 +150,7 @@ class _Batcher:
             timer.cancel()
 
 
-def _run(step: BatchStep, envelopes: Sequence[Envelope]) -> Sequence[IResult | None]:
+def _run(step: BatchStep, envelopes: list[Envelope]) -> Sequence[IResult | None]:
     results = step(envelopes)
     if len(results) != len(envelopes):
         raise ValueError(f"{len(results)} results for {len(envelopes)} messages")

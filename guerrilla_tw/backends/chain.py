@@ -95,8 +95,7 @@ def process_with(svc: IBackendService, step: Step, *, nonblocking: bool = False)
 
     :param svc: what the processor's constructor was given.
     :param step: ``step(envelope, task)`` returns None to go on with the chain, or a
-        :class:`~guerrilla_tw.backends.results.Result` to end it (or
-        :class:`~guerrilla_tw.backends.results.RecipientResults`). It runs in the thread pool,
+        :class:`.Result` to end it (or :class:`.RecipientResults`). It runs in the thread pool,
         several times at once, so it keeps no state but what is safe for that.
     :param nonblocking: run it on the reactor's thread instead. For steps that never wait for a
         disk, a network or a lock, and do little work.

@@ -129,7 +129,7 @@ class Gateway:
         self._config: Mapping[str, object] = {}
         self._lanes: dict[Task, _Lane] = {}
         self._opened: list[BackendService] = []
-        self._files: Stamps = ()
+        self._files: Stamps = {}
 
     def check(self, config: Mapping[str, object]) -> Sequence[str]:
         """See :meth:`.IBackend.check`."""
@@ -162,7 +162,7 @@ class Gateway:
             raise RuntimeError("cannot initialize a backend that is in use")
         self._lanes = self._build(config)
         self._config = config
-        self._files = self._stamp_files()
+        self._files = self._stamp_files({})
         for lane in self._lanes.values():
             lane.pool.startService()
         try:
@@ -224,12 +224,13 @@ class Gateway:
             self.start()
 
     def has_new_files(self) -> bool:
-        """:returns: whether a file that a processor read at the start is another by now."""
-        return self._files != self._stamp_files()
+        """:returns: whether a file that a processor read at the start holds something else now."""
+        return self._files != self._stamp_files(self._files)
 
-    def _stamp_files(self) -> Stamps:
+    def _stamp_files(self, before: Stamps) -> Stamps:
         services = [service for lane in self._lanes.values() for service in lane.services]
-        return stamps(file for service in services for file in service.files)
+        files = (file for service in services for file in service.files)
+        return stamps(files, before)
 
     def _build(self, config: Mapping[str, object]) -> dict[Task, _Lane]:
         settings = convert_settings(config, GatewayConfig)
@@ -279,7 +280,7 @@ class Gateway:
                 yield maybeDeferred(initializer.initialize, self._config)
             except CancelledError:  # By whoever called initialize: no processor's fault.
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 cause = str(error) or type(error).__name__
                 raise InitializationError(f"{service.name}: {cause}") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from copy import deepcopy
+from os.path import normpath
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,7 @@ from guerrilla_tw.config.settings import (
     unknown_settings,
 )
 from guerrilla_tw.config.strict_json import read_json
+from guerrilla_tw.reading import read_file
 
 __all__ = [
     "Config",
@@ -120,10 +122,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             if not getattr(self, name).isprintable():
                 raise ConfigError("holds a control character", name)
         self._check_log_level()
-        for index, host in enumerate(self.allowed_hosts):
-            if not host or " " in host or not host.isprintable():
-                raise ConfigError("is not a host name or a pattern", f"allowed_hosts[{index}]")
+        self._check_allowed_hosts()
         self._check_servers()
+        self._check_pid_file()
 
     def _check_log_level(self) -> None:
         level = self.log_level.lower()
@@ -131,6 +132,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if level not in LOG_LEVELS:
             raise ConfigError(f"is none of {', '.join(LOG_LEVELS)}", "log_level")
         msgspec.structs.force_setattr(self, "log_level", level)
+
+    def _check_allowed_hosts(self) -> None:
+        for index, host in enumerate(self.allowed_hosts):
+            path = f"allowed_hosts[{index}]"
+            if not host or " " in host or not host.isprintable():
+                raise ConfigError("is not a host name or a pattern", path)
+            if "@" in host:
+                cause = "holds an @; it is hosts that are named here, not addresses"
+                raise ConfigError(cause, path)
 
     def _check_servers(self) -> None:
         for index, server in enumerate(self.servers):
@@ -142,6 +152,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                     )
         if not any(server.is_enabled for server in self.servers):
             raise ConfigError("none is enabled; set is_enabled of one to true", "servers")
+
+    def _check_pid_file(self) -> None:
+        """A log that is there may be empty, as a pid file is that nobody has written yet."""
+        logs = {"log_file": self.log_file}
+        for index, server in enumerate(self.servers):
+            logs[f"servers[{index}].log_file"] = server.log_file
+        for path, log_file in logs.items():
+            if log_file and self.pid_file and normpath(log_file) == normpath(self.pid_file):
+                raise ConfigError(f"is the file of {path} already", "pid_file")
 
 
 class LoadedConfig(msgspec.Struct, frozen=True):
@@ -206,8 +225,7 @@ def load_config(path: str) -> LoadedConfig:
     :raises ConfigError: it cannot be read, or :func:`parse_config` refuses it.
     """
     try:
-        with open(path, "rb") as file:
-            text = file.read()
+        text = read_file(path)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", name=path) from None
     return parse_config(text, path)

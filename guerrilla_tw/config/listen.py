@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT: Final = 65535
+_LARGEST_BACKLOG: Final = 65535
 # The kernel's limit for the path of a socket is 108 octets, one of them for the end.
 _LONGEST_PATH: Final = 107
 
@@ -43,11 +45,13 @@ class Interface(NamedTuple):
     :param host: a name or an address, empty for every interface.
     :param port: 0 lets the system choose one.
     :param path: of a UNIX socket; empty for TCP.
+    :param backlog: clients whom the kernel may keep; 0 for the default.
     """
 
     host: str = ""
     port: int = 0
     path: str = ""
+    backlog: int = 0
 
 
 class Endpoint(NamedTuple):
@@ -101,7 +105,7 @@ def parse_listen_interface(text: str) -> Interface | Endpoint:
     if kind in _TCP:
         return _tcp_address(endpoint)
     if kind == "unix":
-        _check_unix(endpoint)
+        return _unix_socket(endpoint)
     if kind == "systemd":
         _check_systemd(endpoint)
     return endpoint
@@ -128,20 +132,43 @@ def _split_endpoint(text: str) -> Endpoint:
 
 def _tcp_address(endpoint: Endpoint) -> Interface:
     kind, ports, settings = endpoint.kind, endpoint.arguments, dict(endpoint.settings)
-    if settings.keys() - {"port", "interface"} or len(ports) + ("port" in settings) != 1:
+    unknown = settings.keys() - {"port", "interface", "backlog"}
+    if unknown or len(ports) + ("port" in settings) != 1:
         raise ValueError(f"is not {kind}:port or {kind}:port:interface=address")
     (port,) = ports or (settings["port"],)
-    host = settings.get("interface", _TCP[kind])
-    return Interface(_normalize(f"[{host}]" if ":" in host else host), _parse_port(port))
+    host = _normalize_address(settings.get("interface", _TCP[kind]))
+    return Interface(host, _parse_port(port), backlog=_parse_backlog(settings))
 
 
-def _check_unix(endpoint: Endpoint) -> None:
+def _normalize_address(host: str) -> str:
+    return _normalize(f"[{host}]" if ":" in host else host)
+
+
+def _unix_socket(endpoint: Endpoint) -> Endpoint:
+    """:returns: the same with the path as its one argument."""
     settings = dict(endpoint.settings)
-    if len(endpoint.arguments) > 1 or settings.keys() - {"mode"}:
+    if "lockfile" in settings:
+        raise ValueError("there is no lockfile: a socket that was left behind is told by itself")
+    paths = endpoint.arguments
+    if "address" in settings:
+        paths = (*paths, settings.pop("address"))
+    if len(paths) > 1 or settings.keys() - {"mode", "backlog"}:
         raise ValueError("is not unix:path or unix:path:mode=660; in a path write \\: and \\=")
-    _check_path("".join(endpoint.arguments))
+    path = _check_path("".join(paths))
     if not _MODE.fullmatch(settings.get("mode", "666")):
         raise ValueError("the mode is not of three or four octal digits, such as 660")
+    _parse_backlog(settings)
+    return Endpoint(endpoint.kind, (path,), tuple(sorted(settings.items())))
+
+
+def _parse_backlog(settings: Mapping[str, str]) -> int:
+    """:returns: 0 if it is not there."""
+    if "backlog" not in settings:
+        return 0
+    backlog = settings["backlog"]
+    if not _PORT.fullmatch(backlog) or not 0 < int(backlog) <= _LARGEST_BACKLOG:
+        raise ValueError(f"the backlog is not a number from 1 to {_LARGEST_BACKLOG}")
+    return int(backlog)
 
 
 def _check_systemd(endpoint: Endpoint) -> None:

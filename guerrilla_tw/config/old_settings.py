@@ -40,6 +40,9 @@ def rename_old_settings(raw: dict[str, Any]) -> list[str]:
         for old, new in _CHAINS.items():
             warnings += _move(backend, f"backend_config.{old}", backend, f"backend_config.{new}")
     warnings += _translate_backend_name(raw)
+    if raw.pop("dashboard", None) is not None:
+        # Of a branch of go-guerrilla, whose sample configuration has it.
+        warnings.append("dashboard: there is none here, left out")
     servers = raw.get("servers")
     for index, server in enumerate(servers if isinstance(servers, list) else ()):
         if isinstance(server, dict):

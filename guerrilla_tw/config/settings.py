@@ -55,7 +55,7 @@ class ConfigError(ValueError):
         :param path: where the larger one is.
         """
         dot = "." if path and self.path and not self.path.startswith("[") else ""
-        return ConfigError(self.cause, f"{path}{dot}{self.path}", self.name)
+        return type(self)(self.cause, f"{path}{dot}{self.path}", self.name)
 
     def in_file(self, name: str) -> ConfigError:
         """
@@ -63,7 +63,7 @@ class ConfigError(ValueError):
 
         :param name: the file's name.
         """
-        return ConfigError(self.cause, self.path, name)
+        return type(self)(self.cause, self.path, name)
 
 
 def _printable(text: str) -> str:
@@ -212,8 +212,9 @@ def unknown_settings(settings: Mapping[str, object], known: Iterable[str]) -> li
     :returns: a line for each unknown one.
     """
     names = frozenset(known)
+    cause = "no processor of the chain has this setting"
     return [
-        str(unknown_setting("backend_config", name, names))
+        str(ConfigError(cause + did_you_mean(name, names), name).below("backend_config"))
         for name in settings
         if name not in names
     ]

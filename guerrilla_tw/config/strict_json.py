@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from guerrilla_tw.config.settings import ConfigError
 # Far more than any setting needs, and far below what would exhaust Python's stack.
 _DEEPEST: Final = 100
 _REPEATED: Final = object()
+# What other formats have, and people write; around the place where the reader gave up.
+_COMMENT: Final = re.compile(r"\s*(#|//|/\*)")
+_LAST_COMMA: Final = re.compile(r"(,)\s*[}\]]")
 
 
 def read_json(data: bytes) -> dict[str, Any]:
@@ -31,6 +35,8 @@ def read_json(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"line {line} is not UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise ConfigError("begins with a byte order mark; save it as UTF-8 without one")
     if not text.strip():
         raise ConfigError("the file is empty")
     value = _parse(text)
@@ -44,13 +50,26 @@ def _parse(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"not JSON: {error.msg} ({where})") from None
+        raise ConfigError(f"not JSON: {_explain(error)}") from None
     except RecursionError:
         raise ConfigError("nested too deeply") from None
     except ValueError:
         # Python refuses to turn thousands of digits into an int.
         raise ConfigError("a number has too many digits") from None
+
+
+def _explain(error: json.JSONDecodeError) -> str:
+    """Name what is no JSON where it can be guessed; Python says what it expected in its place."""
+    text = error.doc
+    # Some versions of Python stop at the comma, others at the bracket behind it.
+    before = text[: error.pos].rstrip()
+    start = len(before) - 1 if before.endswith(",") else error.pos
+    if comment := _COMMENT.match(text, error.pos):
+        error = json.JSONDecodeError("JSON has no comments", text, comment.start(1))
+    elif comma := _LAST_COMMA.match(text, start):
+        cause = "a comma stands before a closing bracket"
+        error = json.JSONDecodeError(cause, text, comma.start(1))
+    return f"{error.msg} (line {error.lineno}, column {error.colno})"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

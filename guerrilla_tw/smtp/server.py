@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -70,14 +70,17 @@ class Server:
     def client_lost(self, client: Client) -> None:
         """A connection has ended."""
         self.clients.discard(client)
-        if not self.clients:
+        if self._is_empty():
             emptied, self._emptied = self._emptied, []
             for waiting in emptied:
                 waiting.callback(None)
 
+    def _is_empty(self) -> bool:
+        return not (self.clients or self.turned_away)
+
     def when_empty(self) -> Deferred[None]:
-        """:returns: a Deferred that fires when no client is left."""
-        if not self.clients:
+        """:returns: a Deferred that fires when nobody is left, of those turned away neither."""
+        if self._is_empty():
             return succeed(None)
         emptied: Deferred[None] = Deferred()
         self._emptied.append(emptied)
@@ -88,26 +91,28 @@ class Server:
         Let every client finish the command in hand, then say 421 and close.
 
         :param timeout: seconds after which the connections that are left are cut.
-        :returns: a Deferred that fires when no client is left.
+        :returns: a Deferred that fires when nobody is left.
         """
         self.shutting_down = True
         for client in list(self.clients):
             client.shut_down()
-        if not self.clients:
+        if self._is_empty():
             return succeed(None)
         cut = self.clock.callLater(timeout, self._cut)
 
-        def stop_waiting(_: None) -> None:
+        def stop_waiting(result: Any) -> Any:
             if cut.active():
                 cut.cancel()
+            return result
 
-        return self.when_empty().addCallback(stop_waiting)
+        return self.when_empty().addBoth(stop_waiting)
 
     def _cut(self) -> None:
+        left = [*self.clients, *self.turned_away]
         self.log.warn(
             "{host_name}: cut the connections of {count} clients that did not finish in time",
             host_name=self.settings.config.host_name,
-            count=len(self.clients),
+            count=len(left),
         )
-        for client in list(self.clients):
+        for client in left:
             client.cut()

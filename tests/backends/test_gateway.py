@@ -209,10 +209,11 @@ class Warnings(GatewayTestCase):
         self.assertEqual(
             warnings,
             [
-                "backend_config.foo_colour: unknown setting (did you mean foo_color?)",
-                "backend_config.save_worker_size: unknown setting "
+                "backend_config.foo_colour: no processor of the chain has this setting "
+                "(did you mean foo_color?)",
+                "backend_config.save_worker_size: no processor of the chain has this setting "
                 "(did you mean save_workers_size?)",
-                "backend_config.zzz: unknown setting",
+                "backend_config.zzz: no processor of the chain has this setting",
             ],
         )
 
