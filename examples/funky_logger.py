@@ -72,7 +72,7 @@ class FunkyLogger:
 
 
 def funky_logger(svc: IBackendService) -> Decorator:
-    """Make the processor: a function that puts it in front of the rest of the chain."""
+    """Log each task and what came of it."""
     return lambda following: FunkyLogger(following, svc.log)
 
 

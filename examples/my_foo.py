@@ -78,8 +78,9 @@ class Journal:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def close(self) -> None:
-        """Close it."""
-        os.close(self._file)
+        """Close it, if it was opened."""
+        if self._file >= 0:
+            os.close(self._file)
 
     def write(self, line: str) -> None:
         """Append a line. Threads need no lock for it: each line is one write at the file's end."""
@@ -91,10 +92,11 @@ class Journal:
 
 def my_foo(svc: IBackendService) -> Decorator:
     """
-    Make the processor.
+    Take mail for those who have a mailbox, and keep a journal of it.
 
-    The daemon calls this several times, also where it only checks a configuration. So it reads
-    settings and opens nothing.
+    The first line is what ``python -m guerrilla_tw processors`` says of it. The daemon calls this
+    several times, also where it only checks a configuration, so it reads settings and opens
+    nothing.
 
     :param svc: what the daemon offers to this processor.
     :returns: a decorator, which puts the processor in front of the rest of the chain.
@@ -108,7 +110,7 @@ def my_foo(svc: IBackendService) -> Decorator:
     # keep us waiting, so it is a worker thread that waits, and not the reactor.
     svc.add_initializer(initialize_with(lambda _: svc.defer_to_worker(journal.open)))
 
-    # After the last message, if the initializer was through.
+    # After the last message; also where the initializer has failed, so there may be nothing open.
     svc.add_shutdowner(shutdown_with(journal.close))
 
     def step(envelope: Envelope, task: Task) -> Result | None:

@@ -81,6 +81,6 @@ def _for_each(result: IResult, taken: list[bool]) -> IResult:
 
 
 def quotas(svc: IBackendService) -> Decorator:
-    """Make the processor."""
+    """Refuse recipients whose mailbox is full, for now."""
     config = svc.extract_config(svc.config, QuotasConfig)
     return lambda following: Quotas(following, frozenset(config.full_mailboxes))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from guerrilla_tw.backends.chain import process_with_deferred as process_with_deferred
     from guerrilla_tw.backends.chain import shutdown_with as shutdown_with
     from guerrilla_tw.backends.gateway import InitializationError as InitializationError
+    from guerrilla_tw.backends.registry import Constructor as Constructor
     from guerrilla_tw.backends.registry import Decorator as Decorator
     from guerrilla_tw.backends.registry import ProcessorPlugin as ProcessorPlugin
     from guerrilla_tw.backends.results import NO_SUCH_USER as NO_SUCH_USER
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from guerrilla_tw.config import Config as Config
     from guerrilla_tw.config import ConfigError as ConfigError
     from guerrilla_tw.config import Duration as Duration
+    from guerrilla_tw.config import LoadedConfig as LoadedConfig
     from guerrilla_tw.config import ServerConfig as ServerConfig
+    from guerrilla_tw.config import TLSConfig as TLSConfig
     from guerrilla_tw.config import load_config as load_config
     from guerrilla_tw.daemon import Guerrilla as Guerrilla
     from guerrilla_tw.events import Event as Event
@@ -37,12 +40,16 @@ if TYPE_CHECKING:
     from guerrilla_tw.interfaces import IBackendService as IBackendService
     from guerrilla_tw.interfaces import IInitializer as IInitializer
     from guerrilla_tw.interfaces import IProcessor as IProcessor
+    from guerrilla_tw.interfaces import IProcessorPlugin as IProcessorPlugin
     from guerrilla_tw.interfaces import IRecipientResults as IRecipientResults
     from guerrilla_tw.interfaces import IResult as IResult
     from guerrilla_tw.interfaces import IShutdowner as IShutdowner
     from guerrilla_tw.interfaces import Task as Task
     from guerrilla_tw.mail.address import Address as Address
+    from guerrilla_tw.mail.body import Body as Body
     from guerrilla_tw.mail.envelope import Envelope as Envelope
+    from guerrilla_tw.mail.headers import Headers as Headers
+    from guerrilla_tw.sources import ConfigSource as ConfigSource
 
 __version__ = "0.1.0"
 
@@ -55,7 +62,7 @@ _HOMES = {
         "shutdown_with",
     ),
     "guerrilla_tw.backends.gateway": ("InitializationError",),
-    "guerrilla_tw.backends.registry": ("Decorator", "ProcessorPlugin"),
+    "guerrilla_tw.backends.registry": ("Constructor", "Decorator", "ProcessorPlugin"),
     "guerrilla_tw.backends.results": (
         "NO_SUCH_USER",
         "QUOTA_EXCEEDED",
@@ -65,7 +72,15 @@ _HOMES = {
         "RecipientResults",
         "Result",
     ),
-    "guerrilla_tw.config": ("Config", "ConfigError", "Duration", "ServerConfig", "load_config"),
+    "guerrilla_tw.config": (
+        "Config",
+        "ConfigError",
+        "Duration",
+        "LoadedConfig",
+        "ServerConfig",
+        "TLSConfig",
+        "load_config",
+    ),
     "guerrilla_tw.daemon": ("Guerrilla",),
     "guerrilla_tw.events": ("Event",),
     "guerrilla_tw.interfaces": (
@@ -73,13 +88,17 @@ _HOMES = {
         "IBackendService",
         "IInitializer",
         "IProcessor",
+        "IProcessorPlugin",
         "IRecipientResults",
         "IResult",
         "IShutdowner",
         "Task",
     ),
     "guerrilla_tw.mail.address": ("Address",),
+    "guerrilla_tw.mail.body": ("Body",),
     "guerrilla_tw.mail.envelope": ("Envelope",),
+    "guerrilla_tw.mail.headers": ("Headers",),
+    "guerrilla_tw.sources": ("ConfigSource",),
 }
 
 

@@ -121,7 +121,7 @@ class IBackendService(Interface):
 
         :param config: the ``backend_config``.
         :param config_type: a ``msgspec.Struct`` whose fields are the settings' names and types.
-        :raises guerrilla_tw.config.ConfigError: a setting is missing or wrong; it says which.
+        :raises guerrilla_tw.ConfigError: a setting is missing or wrong; it says which.
         """
 
     def defer_to_worker(function: Callable[..., T], *args: Any) -> Deferred[T]:
@@ -199,7 +199,7 @@ class IBackend(Interface):
 
         :param config: the ``backend_config``.
         :returns: warnings, one line each.
-        :raises guerrilla_tw.config.ConfigError: it cannot be used.
+        :raises guerrilla_tw.ConfigError: it cannot be used.
         """
 
     def initialize(config: Mapping[str, object]) -> Deferred[None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 from contextlib import suppress
 from typing import Final
 
 from guerrilla_tw.config import Config, ConfigError
+from guerrilla_tw.users import SAME_USER, User, only_root_changes
 
 # Besides the clients': the standard streams, the event loop, ports, log files, and the connections
 # and files of a store's workers, twice while a reload has the old store beside the new one.
@@ -19,20 +21,24 @@ class PidFile:
     """
     The file that tells others this process's number (go-guerrilla: ``pid_file``).
 
-    It may be in a directory that belongs to a user whom root writes it for. So nothing there is
-    followed or overwritten but a file.
+    It may be in a directory of another user's. So nothing there is followed or overwritten but a
+    file that is empty or holds a number.
 
     :param path: empty for none; nothing is done then.
+    :param user: whom the process is about to become, who has to remove it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, user: User = SAME_USER) -> None:
+        self._given = path and os.path.abspath(path)
         #: Its only name, though a directory of it may be a link; empty for none. A daemon may
         #: change its directory.
         self.path = path and os.path.join(
             os.path.realpath(os.path.dirname(path)), os.path.basename(path)
         )
+        self._user = user
         # While it is taken, and not yet written.
         self._file: int | None = None
+        self._is_made = False
 
     def take(self) -> None:
         """
@@ -43,9 +49,32 @@ class PidFile:
         if not self.path:
             return
         try:
-            self._file = self._open(os.O_RDWR | os.O_CREAT)
+            with self._user.rights():
+                self._file = self._open_or_make()
+        except PermissionError as error:
+            self._file = self._take_as_root(error)
         except OSError as error:
-            raise ConfigError(f"cannot be written: {error.strerror}", "pid_file") from None
+            raise self._error(error) from None
+
+    def _take_as_root(self, refusal: PermissionError) -> int:
+        """
+        Do it where only root may, as in ``/run``.
+
+        :param refusal: of the user's attempt.
+        """
+        try:
+            if os.geteuid() != 0 or not only_root_changes(os.path.dirname(self._given)):
+                raise refusal
+            file = self._open_or_make()
+            if os.fstat(file).st_uid != 0:
+                os.close(file)
+                raise refusal
+        except OSError as error:
+            raise self._error(error) from None
+        # Who cannot remove it at the end can make it empty.
+        with suppress(OSError):
+            os.fchown(file, self._user.uid, self._user.gid)
+        return file
 
     def write(self) -> None:
         """
@@ -59,20 +88,8 @@ class PidFile:
             os.ftruncate(self._file, 0)
             os.write(self._file, b"%d\n" % os.getpid())
         except OSError as error:
-            raise ConfigError(f"cannot be written: {error.strerror}", "pid_file") from None
-        finally:
-            self._close()
-
-    def give_to(self, uid: int, gid: int) -> None:
-        """
-        Give it to the user whom this process is about to become, who has to remove it.
-
-        :param uid: of the user, -1 for the present one.
-        :param gid: of the group, -1 for the present one.
-        """
-        if self._file is not None:
-            with suppress(OSError):
-                os.fchown(self._file, uid, gid)
+            raise self._error(error) from None
+        self._close()
 
     def remove(self) -> None:
         """
@@ -80,18 +97,35 @@ class PidFile:
 
         A user who may not remove it, as in ``/run``, makes it empty.
         """
+        # Ours is empty before it is written.
+        content = b"" if self._file is not None and self._is_made else b"%d" % os.getpid()
         self._close()
         with suppress(OSError):
-            os.close(self._open_ours())
+            os.close(self._open_with(content))
             try:
                 os.unlink(self.path)
             except OSError:
                 os.truncate(self.path, 0)
 
+    def _error(self, error: OSError) -> ConfigError:
+        return ConfigError(f"{self._given} cannot be written: {error.strerror}", "pid_file")
+
     def _close(self) -> None:
         if self._file is not None:
             file, self._file = self._file, None
             os.close(file)
+
+    def _open_or_make(self) -> int:
+        """:raises OSError: also where there is something that is no pid file."""
+        try:
+            file = self._open(os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            self._is_made = True
+        except FileExistsError:
+            file = self._open(os.O_RDWR)
+            if not re.fullmatch(rb"[0-9\s]{0,32}", os.pread(file, 33, 0)):
+                os.close(file)
+                raise OSError(0, "holds something else than a process id") from None
+        return file
 
     def _open(self, flags: int) -> int:
         """:raises OSError: also where there is something else than a file."""
@@ -103,11 +137,11 @@ class PidFile:
             raise OSError(0, "is there, and is not a file of its own")
         return file
 
-    def _open_ours(self) -> int:
-        """:raises OSError: it is not there, or another's; ours is empty before it is written."""
+    def _open_with(self, content: bytes) -> int:
+        """:raises OSError: it is not there, or holds something else."""
         file = self._open(os.O_RDONLY)
         # twistd's own has no line end.
-        if os.read(file, 32).strip() not in (b"%d" % os.getpid(), b""):
+        if os.read(file, 33).strip() != content:
             os.close(file)
             raise OSError(0, "is another's")
         return file

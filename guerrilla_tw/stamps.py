@@ -1,28 +1,66 @@
-"""Whether files are still those that were read."""
+"""Whether files still hold what they held when they were read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
 
-Stamps = tuple[tuple[int, ...] | None, ...]
+from guerrilla_tw.reading import open_file
+
+_PIECE: Final = 2**18
 
 
-def stamps(paths: Iterable[str]) -> Stamps:
+@dataclass(frozen=True)
+class Stamp:
     """
-    Take down what tells a file from another, and from itself when it has changed.
+    What a file was. Equal is what holds the same.
 
-    The file is not opened: who may not read it any more can still see that it has not changed.
+    :param status: what tells at once that nothing was done to it.
+    :param content: a digest; None if it was not there.
+    """
+
+    status: tuple[int, ...] = field(compare=False)
+    content: Hashable
+
+
+Stamps = Mapping[str, Stamp]
+
+
+def stamps(paths: Iterable[str], before: Stamps) -> Stamps:
+    """
+    Take down what files hold.
 
     :param paths: of files; links are followed.
-    :returns: for each, something to compare; None if it is not there.
+    :param before: what was taken down last. A file that was not touched since is not opened; and
+        who may not read one any more can still see that it was not written to.
+    :returns: for each path, something to compare.
     """
-    return tuple(map(_stamp, paths))
+    return {path: _stamp(path, before.get(path)) for path in paths}
 
 
-def _stamp(path: str) -> tuple[int, ...] | None:
+def _stamp(path: str, before: Stamp | None) -> Stamp:
     try:
         found = os.stat(path)
     except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return Stamp((), None)
+    unchanging = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    status = (*unchanging, found.st_ctime_ns)
+    if before is not None and before.status == status:
+        return before
+    try:
+        return Stamp(status, _digest(path))
+    except OSError:
+        if before is not None and before.status[:-1] == unchanging:
+            return Stamp(status, before.content)
+        return Stamp(status, unchanging)
+
+
+def _digest(path: str) -> bytes:
+    digest = sha256()
+    with open_file(path) as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.digest()

@@ -10,7 +10,7 @@ from twisted.python import usage
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.logs.twistd import TwistdLogs
-from guerrilla_tw.twistd_service import TwistdGuerrilla
+from guerrilla_tw.twistd_service import TwistdGuerrilla, future_user
 
 
 class Options(usage.Options):
@@ -49,9 +49,11 @@ def makeService(options: Options) -> Guerrilla:
     try:
         if options["check"]:
             _check(file)
-        logs = TwistdLogs(parent)
         # "python -m twisted" has no such options.
-        daemon = TwistdGuerrilla(file, {} if parent is None else parent, logs)
+        twistd = {} if parent is None else parent
+        user = future_user(twistd)
+        logs = TwistdLogs(parent, user)
+        daemon = TwistdGuerrilla(file, twistd, logs, user)
         logs.commit(logs.prepare(daemon.config))
         daemon.check_limits(daemon.config)
         daemon.check()

@@ -229,6 +229,22 @@ class PluginTests(SynchronousTestCase):
         self.assertRegex(result.stderr, r"(?i)did you mean shouter\?\)\n\Z")
 
 
+class PipeTests(SynchronousTestCase):
+    def test_reader_that_has_read_enough(self) -> None:
+        """As in "processors | head": no traceback."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        result = subprocess.run(
+            [sys.executable, "-m", "guerrilla_tw", "processors"],
+            cwd=ROOT,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(writing)
+        self.assertEqual((result.returncode, result.stderr), (1, ""))
+
+
 class FailureTests(CommandTestCase):
     def test_log_events_without_a_failure_are_not_told(self) -> None:
         commands.tell_failure({"log_format": "hello"})

@@ -1,8 +1,10 @@
-"""The files for systemd and Docker, as far as they can be tried without either."""
+"""The files for systemd, Docker and certbot, as far as they can be tried without them."""
 
 from __future__ import annotations
 
+import grp
 import json
+import os
 import re
 import shlex
 import shutil
@@ -107,6 +109,65 @@ class DockerfileTests(DaemonTestCase):
             )
             self.assertEqual(result.returncode, status)
         self.assert_clean(process)
+
+
+class CertbotTests(SynchronousTestCase):
+    """The hook, for this user's group and other directories; a systemctl that writes it down."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        programs = self.directory / "bin"
+        programs.mkdir(parents=True)
+        systemctl = programs / "systemctl"
+        systemctl.write_text(f'#!/bin/sh\necho "$@" >> {self.directory}/told\n')
+        systemctl.chmod(0o755)
+        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+        text = (ROOT / "examples" / "certbot-hook.sh").read_text(encoding="utf-8")
+        group = grp.getgrgid(os.getegid()).gr_name
+        for example, here in (
+            ("--group=guerrilla", f"--group={group}"),
+            ("/etc/guerrilla", str(self.directory)),
+        ):
+            self.assertIn(example, text)
+            text = text.replace(example, here)
+        self.hook = self.directory / "hook"
+        self.hook.write_text(text)
+
+    def run_hook(self, certificate: str) -> int:
+        lineage = self.directory / "lineage"
+        lineage.mkdir(exist_ok=True)
+        for name in ("privkey.pem", "fullchain.pem") if certificate else ():
+            (lineage / name).write_text(f"{name} {certificate}")
+        return subprocess.run(
+            ["/bin/sh", self.hook],
+            env={**self.environment, "RENEWED_LINEAGE": str(lineage)},
+            stderr=subprocess.DEVNULL,
+            timeout=DEADLINE,
+        ).returncode
+
+    def test_each_certificate_is_handed_over(self) -> None:
+        files = self.directory / "tls"
+        for certificate in ("first", "renewed"):
+            self.assertEqual(self.run_hook(certificate), 0)
+            key, chain = files / "key.pem", files / "certificate.pem"
+            self.assertEqual(key.read_text(), f"privkey.pem {certificate}")
+            self.assertEqual(chain.read_text(), f"fullchain.pem {certificate}")
+            self.assertEqual(
+                (files.stat().st_mode & 0o777, key.stat().st_mode & 0o777), (0o750, 0o640)
+            )
+        told = (self.directory / "told").read_text()
+        self.assertEqual(told, "try-reload-or-restart guerrilla\n" * 2)
+
+    def test_nothing_is_reloaded_where_there_is_none(self) -> None:
+        self.assertNotEqual(self.run_hook(""), 0)
+        self.assertFalse((self.directory / "told").exists())
+
+    def test_paths_are_those_of_the_documentation(self) -> None:
+        page = (ROOT / "docs" / "getting-started.rst").read_text(encoding="utf-8")
+        hook = (ROOT / "examples" / "certbot-hook.sh").read_text(encoding="utf-8")
+        for path in ("/etc/guerrilla/tls/key.pem", "/etc/guerrilla/tls/certificate.pem"):
+            self.assertIn(f'"{path}"', page)
+            self.assertIn(path, hook)
 
 
 def _exec_form(instruction: str) -> list[str]:

@@ -107,6 +107,10 @@ class MyFooTests(TestCase):
             await self.make().startService()
         self.assertIn("MyFoo: [Errno 2] No such file or directory", str(caught.exception))
 
+    def test_journal_that_was_never_opened_is_closed(self) -> None:
+        """Else the daemon says so, and only then why it could not start."""
+        load("my_foo").Journal(self.journal).close()
+
     def test_settings_are_checked(self) -> None:
         for setting, value in (("my_foo_users", "alice"), ("my_foo_journal", None)):
             kept = self.settings[setting]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import socket
 import sys
-import tempfile
 from pathlib import Path
 from unittest import mock
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.config import Config, ConfigError, ServerConfig
 from guerrilla_tw.process import (
@@ -22,8 +20,10 @@ from guerrilla_tw.process import (
     notify,
     raise_file_limit,
 )
+from tests.test_users import UserTestCase
 
 OURS = f"{os.getpid()}\n"
+REFUSED = "Permission denied for user nobody"
 
 
 class PidFileTests(SynchronousTestCase):
@@ -37,7 +37,8 @@ class PidFileTests(SynchronousTestCase):
 
     def assert_refused(self, cause: str) -> None:
         error = self.assertRaises(ConfigError, self.file.take)
-        self.assertEqual(str(error), f"pid_file: cannot be written: {cause}")
+        path = os.path.abspath(self.file.path)
+        self.assertEqual(str(error), f"pid_file: {path} cannot be written: {cause}")
 
     def test_is_there_until_it_is_removed(self) -> None:
         self.write()
@@ -73,7 +74,6 @@ class PidFileTests(SynchronousTestCase):
         file = PidFile("")
         file.take()
         file.write()
-        file.give_to(os.getuid(), os.getgid())
         file.remove()
 
     def test_anothers_is_not_removed(self) -> None:
@@ -101,7 +101,8 @@ class PidFileTests(SynchronousTestCase):
         self.file.take()
         self.patch(os, "write", _fail)
         error = self.assertRaises(ConfigError, self.file.write)
-        self.assertEqual(str(error), "pid_file: cannot be written: No space left on device")
+        cause = "cannot be written: No space left on device"
+        self.assertEqual(str(error), f"pid_file: {self.path} {cause}")
         self.file.remove()
         self.assertFalse(self.path.exists())
 
@@ -119,48 +120,100 @@ class PidFileTests(SynchronousTestCase):
         os.mkfifo(self.path)
         self.assert_refused("is there, and is not a file of its own")
 
-    def test_given_away(self) -> None:
-        _need_root()
+    def test_what_holds_something_else_is_left_alone(self) -> None:
+        """Such as a key, or the configuration itself."""
+        for text in ("{}", "12 3x", "-1", 33 * "1", "1\0"):
+            self.path.write_text(text)
+            self.assert_refused("holds something else than a process id")
+            self.file.remove()
+            self.assertEqual(self.path.read_text(), text)
+
+    def test_somebodys_empty_file_is_not_removed_before_it_is_ours(self) -> None:
+        self.path.touch()
         self.file.take()
-        self.file.give_to(65534, -1)
-        self.file.write()
-        self.assertEqual((self.path.stat().st_uid, self.path.stat().st_gid), (65534, 0))
-        self.assertEqual(self.path.read_text(), OURS)
+        self.file.remove()
+        self.assertTrue(self.path.exists())
+        self.write()
+        self.file.remove()
+        self.assertFalse(self.path.exists())
+
+
+class PidFileOfAnotherTests(UserTestCase):
+    """Root writes it for the user whom the process is about to become."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.directory / "pid"
+        self.mine = self.own / "pid"
+        above = {str(parent) for parent in self.directory.parents}
+        usual = os.lstat
+        # Wherever the tests run, they are root's.
+        self.patch(os, "lstat", lambda path: usual("/" if path in above else path))
+
+    def take(self, path: Path) -> PidFile:
+        file = PidFile(str(path), self.user)
+        file.take()
+        return file
+
+    def assert_refused(self, path: Path, cause: str) -> None:
+        error = self.assertRaises(ConfigError, self.take, path)
+        self.assertEqual(str(error), f"pid_file: {path} cannot be written: {cause}")
+
+    def test_in_a_directory_of_the_users(self) -> None:
+        file = self.take(self.mine)
+        self.assertEqual(self.mine.stat().st_uid, self.user.uid)
+        file.write()
+        with self.user.rights():
+            file.remove()
+        self.assertFalse(self.mine.exists())
+
+    def test_in_a_directory_of_roots(self) -> None:
+        """Such as /run. There it is emptied at the end, and written again at the next start."""
+        for _ in range(2):
+            file = self.take(self.path)
+            self.assertEqual(self.path.stat().st_uid, self.user.uid)
+            file.write()
+            self.assertEqual(self.path.read_text(), OURS)
+            with self.user.rights():
+                file.remove()
+            self.assertEqual(self.path.read_text(), "")
+
+    def test_left_behind_by_root(self) -> None:
+        self.path.write_text("1\n")
+        self.take(self.path).write()
+        self.assertEqual(self.path.stat().st_uid, self.user.uid)
+
+    def test_left_behind_by_somebody_else(self) -> None:
+        self.path.write_text("1\n")
+        os.chown(self.path, 12345, -1)
+        self.assert_refused(self.path, REFUSED)
+        self.assertEqual((self.path.read_text(), self.path.stat().st_uid), ("1\n", 12345))
+
+    def test_directory_that_others_may_change(self) -> None:
+        self.directory.chmod(0o775)
+        self.assert_refused(self.path, REFUSED)
+
+    def test_by_a_link_of_the_users(self) -> None:
+        """He could have a file made anywhere."""
+        (self.directory / "precious").mkdir()
+        (self.own / "run").symlink_to(self.directory / "precious")
+        self.assert_refused(self.own / "run" / "pid", REFUSED)
+        self.assertEqual(list((self.directory / "precious").iterdir()), [])
+
+    def test_something_else_in_a_directory_of_roots(self) -> None:
+        self.path.write_text("precious")
+        self.assert_refused(self.path, "holds something else than a process id")
+        self.assertEqual((self.path.read_text(), self.path.stat().st_uid), ("precious", 0))
 
     def test_cannot_be_given_away(self) -> None:
-        """Then it cannot be removed at the end, which is no reason not to start."""
+        """Then it cannot be emptied at the end, which is no reason not to start."""
         self.patch(os, "fchown", _fail)
-        self.file.take()
-        self.file.give_to(65534, -1)
-        self.file.write()
+        self.take(self.path).write()
         self.assertEqual(self.path.read_text(), OURS)
-
-    def test_emptied_where_it_cannot_be_removed(self) -> None:
-        _need_root()
-        # The directories above trial's own may be closed to others.
-        directory = Path(tempfile.mkdtemp(prefix="guerrilla-"))
-        self.addCleanup(shutil.rmtree, directory)
-        directory.chmod(0o755)
-        path = directory / "pid"
-        file = PidFile(str(path))
-        file.take()
-        file.give_to(65534, 65534)
-        file.write()
-        os.seteuid(65534)
-        try:
-            file.remove()
-        finally:
-            os.seteuid(0)
-        self.assertEqual(path.read_text(), "")
 
 
 def _fail(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _need_root() -> None:
-    if os.geteuid() != 0:
-        raise SkipTest("only root can give files away")
 
 
 def make_config(*max_clients: int) -> Config:

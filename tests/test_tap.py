@@ -25,8 +25,11 @@ from guerrilla_tw import tap
 from guerrilla_tw.backends.chain import initialize_with
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.config import ConfigError
+from guerrilla_tw.config.listen import Interface
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.interfaces import IBackendService
+from guerrilla_tw.twistd_service import future_user
+from guerrilla_tw.users import SAME_USER, User
 
 InlineCallbacks = Generator[Deferred[None], object, None]
 STORE = {"save_process": "HeadersParser|Hasher|Header|Sql", "mail_table": "new_mail"}
@@ -83,14 +86,14 @@ class MakeServiceTests(MakeServiceTestCase):
         self.write()
         service = self.make()
         self.assertIsInstance(service, Guerrilla)
-        self.assertEqual(service.config.servers[0].interface, ("127.0.0.1", 25, ""))
+        self.assertEqual(service.config.servers[0].interface, Interface("127.0.0.1", 25))
         self.assertFalse((self.directory / "pid").exists())
 
     def test_no_file_makes_the_default_daemon(self) -> None:
         options = tap.Options()
         options.parseOptions([])
         self.assertEqual(
-            tap.makeService(options).config.servers[0].interface, ("127.0.0.1", 2525, "")
+            tap.makeService(options).config.servers[0].interface, Interface("127.0.0.1", 2525)
         )
 
     def test_setting_that_is_refused(self) -> None:
@@ -103,8 +106,9 @@ class MakeServiceTests(MakeServiceTestCase):
         self.assertEqual(self.refusal().code, line)
 
     def test_log_file_that_cannot_be_written(self) -> None:
-        self.write(log_file=str(self.directory / "missing" / "log"))
-        line = f"{self.file}: log_file: cannot be written: No such file or directory"
+        path = (self.directory / "missing" / "log").absolute()
+        self.write(log_file=str(path))
+        line = f"{self.file}: log_file: {path} cannot be written: No such file or directory"
         self.assertEqual(self.refusal().code, line)
 
     def test_warning_goes_to_the_log(self) -> None:
@@ -265,15 +269,19 @@ class TwistdTests(StartTestCase):
         yield service.startService()
         yield service.stopService()
 
-    def test_files_are_given_to_the_user(self) -> None:
-        given: list[tuple[int, int]] = []
-        user = pwd.getpwnam("nobody")
-        for uid, gid in ((None, None), (user.pw_uid, None), (None, 7), (user.pw_uid, 7)):
-            service = self.make_under(uid=uid, gid=gid)
-            self.addCleanup(service.stopService)
-            self.patch(service, "give_files", lambda *owner: given.append(owner))
-            service.privilegedStartService()
-        self.assertEqual(given, [(user.pw_uid, user.pw_gid), (-1, 7), (user.pw_uid, 7)])
+    def test_user_whom_twistd_changes_to(self) -> None:
+        nobody = pwd.getpwnam("nobody")
+        uid = nobody.pw_uid
+        for given, user in (
+            ((None, None), SAME_USER),
+            ((uid, None), User(uid, nobody.pw_gid)),
+            ((None, 7), User(-1, 7)),
+            ((uid, 7), User(uid, 7)),
+        ):
+            self.assertEqual(future_user(dict(zip(("uid", "gid"), given, strict=True))), user)
+        self.assertEqual(future_user({}), SAME_USER)
+        error = self.assertRaises(ConfigError, future_user, {"uid": 54321, "gid": 7})
+        self.assertEqual(str(error), "--uid: there is no user 54321")
 
 
 class SignalTests(StartTestCase):

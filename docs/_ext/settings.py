@@ -168,7 +168,12 @@ class Processor(SettingsHolder):
 class SettingDirective(ObjectDescription[str]):
     """``.. setting:: name``: one setting, or several, each on a line."""
 
-    option_spec: ClassVar[Any] = {**ObjectDescription.option_spec, "ours": directives.flag}
+    option_spec: ClassVar[Any] = {
+        **ObjectDescription.option_spec,
+        "ours": directives.flag,
+        # Where the type only says that it may be empty.
+        "default": directives.unchanged_required,
+    }
 
     @property
     def _holder(self) -> SettingsHolder:
@@ -181,11 +186,20 @@ class SettingDirective(ObjectDescription[str]):
         """Show the name, the type and the default."""
         setting = self._holder.take(sig)
         signode += addnodes.desc_name(sig, sig)
-        facts = [setting.type, default_in_words(setting), *(["ours"] if self._is_ours else [])]
+        default = self._default_instead_of(default_in_words(setting))
+        facts = [setting.type, default, *(["ours"] if self._is_ours else [])]
         text = ", ".join(filter(None, facts))
         parsed, messages = self.parse_inline(f" {text}")
         signode += addnodes.desc_annotation("", "", nodes.Text("  "), *parsed, *messages)
         return sig
+
+    def _default_instead_of(self, found: str) -> str:
+        written: str | None = self.options.get("default")
+        if written is None:
+            return found
+        if found != "default: empty":
+            raise self.error("the type says what the default is")
+        return written if written == "must be there" else f"default: {written}"
 
     @property
     def _is_ours(self) -> bool:

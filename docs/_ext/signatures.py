@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 
+# What the decorator makes of it.
+_RESULTS = {"InlineCallbacks": "Deferred[None]"}
+
+
 def as_written(
     app: Sphinx,
     what: str,
@@ -26,7 +30,7 @@ def as_written(
     if not all(isinstance(parameter.annotation, str) for parameter in parameters):
         return None
     parameters = [p.replace(annotation=_Written(p.annotation)) for p in parameters]
-    result = signature.return_annotation
+    result = _RESULTS.get(signature.return_annotation, signature.return_annotation)
     shown = str(inspect.Signature(parameters))
     return shown, result if isinstance(result, str) and what in ("function", "method") else ""
 

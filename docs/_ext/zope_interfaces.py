@@ -16,28 +16,34 @@ if TYPE_CHECKING:
 
 
 class Interface(SphinxDirective):
-    """``.. interface:: dotted.name``: an interface with all that it asks for."""
+    """
+    ``.. interface:: dotted.name``: an interface with all that it asks for.
+
+    The name is the one to import it by, wherever it is defined.
+    """
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """:returns: the description."""
-        return self.parse_text_to_nodes("\n".join(_describe(namedAny(self.arguments[0]))))
+        name = self.arguments[0]
+        return self.parse_text_to_nodes("\n".join(_describe(name, namedAny(name))))
 
 
-def _describe(interface: InterfaceClass) -> Iterator[str]:
-    yield f".. py:class:: {interface.__module__}.{interface.__name__}"
+def _describe(name: str, interface: InterfaceClass) -> Iterator[str]:
+    yield f".. py:class:: {name}"
+    yield f"   :canonical: {interface.__module__}.{interface.__name__}"
     yield ""
     yield from _indented(interface.__doc__)
     bases = [base.__name__ for base in interface.__bases__ if base.__name__ != "Interface"]
     if bases:
         yield f"   As :class:`.{bases[0]}`, and:"
         yield ""
-    for name, member in interface.namesAndDescriptions():
+    for member_name, member in interface.namesAndDescriptions():
         if isinstance(member, Method):
-            yield f"   .. py:method:: {name}{member.getSignatureString()}"
+            yield f"   .. py:method:: {member_name}{member.getSignatureString()}"
         else:
-            yield f"   .. py:attribute:: {name}"
+            yield f"   .. py:attribute:: {member_name}"
         yield ""
         yield from (f"   {line}" for line in _indented(member.__doc__))
 

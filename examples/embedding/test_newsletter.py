@@ -1,7 +1,9 @@
 """
 Tests of a program that sends mail, with an inbox in place of its mail server.
 
-    trial test_newsletter
+    python -m twisted.trial test_newsletter
+
+Without ``python -m``, trial does not look for modules in the current directory.
 """
 
 from __future__ import annotations

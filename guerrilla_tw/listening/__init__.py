@@ -26,6 +26,7 @@ from guerrilla_tw.listening.endpoints import (
     check_interface,
     make_endpoint,
 )
+from guerrilla_tw.users import SAME_USER, User
 
 __all__ = ["Listener", "PlaceInUse", "check_interface"]
 
@@ -43,18 +44,22 @@ class Listener:
     :param text: the ``listen_interface`` of a :class:`.ServerConfig`.
     :param factory: makes their sessions.
     :param reactor: to listen with.
+    :param user: whom the process is about to become.
     :raises ConfigError: the place cannot be had.
     """
 
-    def __init__(self, text: str, factory: IProtocolFactory, reactor: Any) -> None:
+    def __init__(
+        self, text: str, factory: IProtocolFactory, reactor: Any, user: User = SAME_USER
+    ) -> None:
         self._text = text
+        self._user = user
         self._gate = _Gate(factory)
         self._port: IListeningPort | None = None
         self._closed = False
         self._error: ConfigError | None = None
         self._ready: Deferred[None] = Deferred()
         taken: Deferred[Any] = maybeDeferred(
-            lambda: make_endpoint(text, reactor).listen(self._gate)
+            lambda: make_endpoint(text, reactor, user).listen(self._gate)
         )
         taken.addCallbacks(self._hold, self._refuse)
         # Who waits gets another Deferred: if he cancels this one, a port that comes is nobody's.
@@ -70,6 +75,11 @@ class Listener:
         :returns: a Deferred that fails with the ConfigError if the place cannot be had after all.
         """
         return self._ready
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the place is taken."""
+        return self._port is not None
 
     @property
     def address(self) -> IAddress:
@@ -124,7 +134,7 @@ class Listener:
 
     def _refuse(self, failure: Failure) -> None:
         if not self._closed:
-            self._error = cannot_listen(self._text, failure.value)
+            self._error = cannot_listen(self._text, failure.value, self._user)
             raise self._error
 
 

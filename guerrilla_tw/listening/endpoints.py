@@ -14,12 +14,11 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.config.listen import Endpoint, Interface, parse_listen_interface
 from guerrilla_tw.listening.sockets import BACKLOG, SystemdSocket, UNIXSocket
+from guerrilla_tw.users import SAME_USER, User
 
 _LOWEST_FREE_PORT: Final = 1024
-_PRIVILEGED: Final = (
-    f"no right (any more) to ports below {_LOWEST_FREE_PORT}; "
-    "use twistd's --uid, CAP_NET_BIND_SERVICE or a systemd socket"
-)
+_NEVER_ROOT: Final = ("right", "use twistd's --uid,")
+_OTHER_WAYS: Final = "CAP_NET_BIND_SERVICE or a systemd socket"
 
 
 class PlaceInUse(ConfigError):
@@ -34,24 +33,26 @@ def check_interface(text: str, reactor: Any) -> None:
     :param reactor: for endpoints of plugins.
     :raises ConfigError: there is no such endpoint, or its arguments are wrong.
     """
-    make_endpoint(text, reactor)
+    make_endpoint(text, reactor, SAME_USER)
 
 
-def make_endpoint(text: str, reactor: Any) -> IStreamServerEndpoint:
+def make_endpoint(text: str, reactor: Any, user: User) -> IStreamServerEndpoint:
     """
     Make what can listen, without listening yet.
 
     :param text: the setting, which :func:`.parse_listen_interface` has taken.
     :param reactor: to listen with.
+    :param user: whose a UNIX socket will be.
     :raises ConfigError: there is no such endpoint, or its arguments are wrong.
     """
     place = parse_listen_interface(text)
     if isinstance(place, Interface):
         # For IPv6, too, where the host is such an address.
-        return TCP4ServerEndpoint(reactor, place.port, BACKLOG, place.host)
+        return TCP4ServerEndpoint(reactor, place.port, place.backlog or BACKLOG, place.host)
     if place.kind == "unix":
-        mode = dict(place.settings).get("mode", "666")
-        return UNIXSocket(reactor, place.arguments[0], int(mode, 8))
+        settings = dict(place.settings)
+        mode, backlog = int(settings.get("mode", "666"), 8), int(settings.get("backlog", BACKLOG))
+        return UNIXSocket(reactor, place.arguments[0], mode, backlog, user)
     if place.kind == "systemd":
         return SystemdSocket(reactor, text)
     try:
@@ -62,18 +63,20 @@ def make_endpoint(text: str, reactor: Any) -> IStreamServerEndpoint:
     return endpoint
 
 
-def cannot_listen(text: str, error: object) -> ConfigError:
+def cannot_listen(text: str, error: object, user: User) -> ConfigError:
     """
     Say why a place cannot be had.
 
     :param text: the ``listen_interface``.
     :param error: what listening there raised.
+    :param user: whom the process is about to become, or has become.
     """
     if isinstance(error, ConfigError):
         return error
     cause = _reason(error)
     if isinstance(error, CannotListenError) and _is_privileged(error):
-        cause = f"{cause}: {_PRIVILEGED}"
+        right, way = ("right any more", "restart, or use") if user.has_come else _NEVER_ROOT
+        cause = f"{cause}: no {right} to ports below {_LOWEST_FREE_PORT}; {way} {_OTHER_WAYS}"
     kind = PlaceInUse if _errno(error) == errno.EADDRINUSE else ConfigError
     return kind(f"cannot listen on {_shown(text)}: {cause}", "listen_interface")
 

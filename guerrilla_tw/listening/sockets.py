@@ -19,6 +19,8 @@ from twisted.internet.tcp import Port, _reservedFD
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from guerrilla_tw.users import User
+
 # Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
 BACKLOG: Final = 1024
 
@@ -31,26 +33,31 @@ class UNIXSocket:
     :param reactor: to listen with.
     :param path: of its file.
     :param mode: of its file.
+    :param backlog: clients whom the kernel may keep.
+    :param user: whose it will be, and with whose rights it is made.
     """
 
-    def __init__(self, reactor: Any, path: str, mode: int) -> None:
+    def __init__(self, reactor: Any, path: str, mode: int, backlog: int, user: User) -> None:
         self._reactor = reactor
         self._path = path
         self._mode = mode
+        self._backlog = backlog
+        self._user = user
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """:returns: a Deferred of the port, or of an OSError, that has fired."""
         return execute(self._listen, protocolFactory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
-        _remove_left_behind(self._path)
         listening = socket.socket(socket.AF_UNIX)
         try:
-            listening.bind(self._path)
-            remove = _remover(self._path)
-            # Nobody can connect before it listens.
-            os.chmod(self._path, self._mode)
-            listening.listen(BACKLOG)
+            with self._user.rights():
+                _remove_left_behind(self._path)
+                listening.bind(self._path)
+                remove = _remover(self._path)
+                # Nobody can connect before it listens.
+                _set_mode(self._path, self._mode)
+            listening.listen(self._backlog)
         except OSError:
             listening.close()
             raise
@@ -172,6 +179,26 @@ def _start(
     port: IListeningPort = _UNIXPort(listening, factory, reactor, remove)
     port.startListening()
     return port
+
+
+def _set_mode(path: str, mode: int) -> None:
+    """
+    Set the mode of a socket, and not of what its directory's owner has put in its place.
+
+    :raises OSError: that was done.
+    """
+    if not hasattr(os, "O_PATH"):
+        # Systems without it can leave links alone, which Linux cannot.
+        os.chmod(path, mode, follow_symlinks=False)
+        return
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(found)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_nlink > 1:
+            raise OSError(errno.EEXIST, "somebody has put something else in its place")
+        os.chmod(f"/proc/self/fd/{found}", mode)
+    finally:
+        os.close(found)
 
 
 def _remover(path: str) -> Callable[[], None]:

@@ -19,6 +19,7 @@ from guerrilla_tw.config import Config, ConfigError
 from guerrilla_tw.logs.files import LogFile
 from guerrilla_tw.logs.lines import RENDERS, Render
 from guerrilla_tw.logs.sinks import NOWHERE, FileSink, Relay, Sink
+from guerrilla_tw.users import SAME_USER, User
 
 __all__ = ["Logs", "Outlet", "Plan"]
 
@@ -63,15 +64,18 @@ class Logs:
     :param fallback: the log of the program; told when a log file cannot be written.
     :param streams: what ``stderr`` and ``stdout`` are: a stream, or a file's path in place of it.
         Without: the log of the program.
+    :param user: whom the process is about to become, who has to open the files again.
     """
 
     def __init__(
         self,
         fallback: ILogObserver = globalLogPublisher,
         streams: Mapping[str, TextIO | str] | None = None,
+        user: User = SAME_USER,
     ) -> None:
         self._fallback = Relay(fallback)
         self._streams = streams or {}
+        self._user = user
         # Names are taken from here for ever: a daemon may go elsewhere.
         self._directory = os.getcwd()
         self._current = self._without_files()
@@ -100,13 +104,14 @@ class Logs:
         """:returns: what is in force."""
         return self._current
 
-    def is_enabled(self, level: LogLevel) -> bool:
+    def is_enabled(self, level: LogLevel, log_file: str = "") -> bool:
         """
         Ask whether a line would be seen, before it is made.
 
         :param level: a ``LogLevel``.
+        :param log_file: of a server; empty for the main log.
         """
-        return level in self._current.levels
+        return level in self._current.levels and self._current.sink(log_file) is not NOWHERE
 
     def prepare(self, config: Config) -> Plan:
         """
@@ -142,12 +147,18 @@ class Logs:
         file = plan.files.get(name) or self._current.files.get(name)
         if file is None:
             try:
-                file = LogFile(place, self._report)
+                file = self._open(place)
             except OSError as error:
-                raise ConfigError(f"cannot be written: {error.strerror or error}", path) from None
+                cause = f"{name} cannot be written: {error.strerror or error}"
+                raise ConfigError(cause, path) from None
             plan.opened.append(file)
         plan.files[name] = file
         return FileSink(render, file)
+
+    def _open(self, place: TextIO | str) -> LogFile:
+        """:raises OSError: it cannot be written."""
+        with self._user.rights():
+            return LogFile(place, self._report)
 
     def commit(self, plan: Plan) -> None:
         """
@@ -188,25 +199,6 @@ class Logs:
                     cause=error.strerror,
                 )
 
-    def give_to(self, uid: int, gid: int) -> None:
-        """
-        Give the files to the user whom this process is about to become, who may reopen them then.
-
-        :param uid: of the user, -1 for the present one.
-        :param gid: of the group, -1 for the present one.
-        """
-        for file in self._current.files.values():
-            try:
-                file.give_to(uid, gid)
-            except OSError as error:
-                self._log.warn(
-                    "{log_file}: cannot be given to user {uid} and group {gid}: {cause}",
-                    log_file=file.name,
-                    uid=uid,
-                    gid=gid,
-                    cause=error.strerror,
-                )
-
     def _report(self, file: LogFile, news: str) -> None:
         """A file has trouble: say so in the main log, or else wherever that is possible."""
         main = self._current.sinks[""]
@@ -240,9 +232,11 @@ class Outlet:
         plan = self._current()
         if event.get("log_level") not in plan.levels:
             return
-        # A file that another thread has just closed has another in its place by then.
         while not plan.sink(self._log_file).take(event):
-            plan = self._current()
+            # A file that another thread has just closed has another in its place by then.
+            before, plan = plan, self._current()
+            if plan is before:
+                return
 
 
 def _log_files(config: Config) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable
 from io import FileIO
 from threading import RLock
@@ -100,15 +99,6 @@ class LogFile:
             self._line_is_cut = False
         old.close()
 
-    def give_to(self, uid: int, gid: int) -> None:
-        """
-        Change the owner. Streams, pipes and devices keep theirs.
-
-        :raises OSError: this process may not.
-        """
-        if self._path and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
-            os.fchown(self._file.fileno(), uid, gid)
-
     def close(self) -> None:
         """Let the file go."""
         with self._lock:
@@ -120,7 +110,5 @@ def _open(path: str) -> FileIO:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open a named pipe, too, without waiting for a reader: ENXIO if there is none."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
-    os.set_blocking(descriptor, True)
-    return descriptor
+    """Open a named pipe, too, without ever waiting for its reader: ENXIO if there is none."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import math
+import re
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from string import Formatter
 from typing import Any, Final
 
+import msgspec
 from twisted.logger import LogEvent, formatEvent
 from twisted.python.reflect import safe_str
 
 #: An event to its text, which ends with a line end.
 Render = Callable[[LogEvent], str]
 
+# A float that is no number, or infinite, becomes null.
+_PLAIN: Final = frozenset({str, bool, float, type(None)})
 # What other programs can hold as well.
 _INTEGERS: Final = range(-(2**63), 2**64)
 _FIXED_NAMES: Final = frozenset({"time", "level", "logger", "message", "traceback"})
+# What needs an escape in ASCII, within strings of JSON.
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+# As many forms of lines as are kept in mind; there are some dozens.
+_MOST_FORMS: Final = 256
 
 
 def escape(text: str) -> str:
@@ -36,11 +44,45 @@ def escape(text: str) -> str:
 def message_of(event: LogEvent) -> str:
     """:returns: the text of an event, which may hold anything."""
     try:
-        text: str = event["log_format"].format_map(event)
+        template, names = _template(event["log_format"])
+        return template % tuple([event[name] for name in names])
     except Exception:
         # Twisted knows more, such as "{name()}", takes its time, and never fails.
         return formatEvent(event)
+
+
+@lru_cache(_MOST_FORMS)
+def _template(form: str) -> tuple[str, tuple[str, ...]]:
+    """
+    Take a form apart once, and not for each line.
+
+    :param form: of a line, for ``str.format``.
+    :returns: the same for ``%``, and the names of its values.
+    :raises ValueError: there is more in it than names and ``!r``.
+    """
+    template, names = "", []
+    for text, name, spec, conversion in Formatter().parse(form):
+        template += text.replace("%", "%%")
+        if name is not None:
+            if spec or not name.isidentifier() or conversion not in (None, "r"):
+                raise ValueError(form)
+            template += f"%{conversion or 's'}"
+            names.append(name)
+    return template, tuple(names)
+
+
+def traceback_of(event: LogEvent) -> str:
+    """:returns: the traceback of an event that has a failure; it may hold anything."""
+    try:
+        text: str = event["log_failure"].getTraceback()
+    except Exception as error:
+        return f"(no traceback: {type(error).__name__})"
     return text
+
+
+def indented(traceback: str) -> str:
+    """:returns: its lines, escaped, behind a tab each, without the last line end."""
+    return "\n".join(f"\t{escape(line)}" for line in traceback.splitlines())
 
 
 class TextLines:
@@ -58,7 +100,7 @@ class TextLines:
         source = escape(_logger_of(event))
         line = f"{when} [{source}#{_level_of(event)}] {escape(message_of(event))}\n"
         if "log_failure" in event:
-            line += "".join(f"\t{escape(more)}\n" for more in _traceback_of(event).splitlines())
+            line += f"{indented(traceback_of(event))}\n"
         return line
 
 
@@ -72,23 +114,29 @@ class JSONLines:
 
     def __init__(self) -> None:
         self._second = _Second(time.gmtime, "%Y-%m-%dT%H:%M:%S")
-        self._encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
+        self._encode = msgspec.json.Encoder().encode
 
     def __call__(self, event: LogEvent) -> str:
         second, microsecond = divmod(round(_time_of(event) * 1_000_000), 1_000_000)
         fields: dict[str, Any] = {
             "time": f"{self._second.text(second)}.{microsecond:06}Z",
             "level": _level_of(event),
-            "logger": _whole(_logger_of(event)),
-            "message": _whole(message_of(event)),
+            "logger": _logger_of(event),
+            "message": message_of(event),
         }
         for name, value in event.items():
             if not name.startswith("log_"):
-                known = f"{name}_" if name in _FIXED_NAMES else name
-                fields[_whole(known)] = _json_value(value)
+                fields[f"{name}_" if name in _FIXED_NAMES else name] = _json_value(value)
         if "log_failure" in event:
-            fields["traceback"] = _whole(_traceback_of(event))
-        return f"{self._encode(fields)}\n"
+            fields["traceback"] = traceback_of(event)
+        try:
+            text = self._encode(fields).decode("utf-8")
+        except UnicodeEncodeError:
+            text = self._encode(_whole(fields)).decode("utf-8")
+        # Other control characters have an escape by now.
+        if not text.isascii() or "\x7f" in text:
+            text = _NOT_PRINTABLE.sub(_escaped, text)
+        return f"{text}\n"
 
 
 #: By ``log_format``.
@@ -134,32 +182,29 @@ def _logger_of(event: LogEvent) -> str:
     return str(event.get("log_namespace", "-"))
 
 
-def _traceback_of(event: LogEvent) -> str:
-    try:
-        text: str = event["log_failure"].getTraceback()
-    except Exception as error:
-        return f"(no traceback: {type(error).__name__})"
-    return text
-
-
 def _json_value(value: object) -> object:
     kind = type(value)
-    if kind is str:
-        return _whole(str(value))
-    if value is None or kind is bool or (kind is int and value in _INTEGERS):
+    if kind in _PLAIN or (kind is int and value in _INTEGERS):
         return value
-    if isinstance(value, float):
-        # JSON has no others.
-        return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, (list, tuple)) and all(type(item) is str for item in value):
+        return list(value)
+    return safe_str(value)
+
+
+def _whole(value: Any) -> Any:
+    """:returns: the same without lone surrogates, which are no text in JSON."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, (list, tuple)):
         return [_whole(item) for item in value]
-    return _whole(safe_str(value))
+    if isinstance(value, dict):
+        return {_whole(name): _whole(item) for name, item in value.items()}
+    return value
 
 
-def _whole(text: str) -> str:
-    """:returns: a text without lone surrogates, which others refuse in JSON."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _escaped(match: re.Match[str]) -> str:
+    """:returns: a character in ASCII; JSON has two surrogates for those beyond U+FFFF."""
+    octets = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{octets[at : at + 4]}" for at in range(0, len(octets), 4))

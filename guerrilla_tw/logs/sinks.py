@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from twisted.logger import ILogObserver, LogEvent, LogPublisher
 
 from guerrilla_tw.logs.files import LogFile
-from guerrilla_tw.logs.lines import Render, escape, message_of
+from guerrilla_tw.logs.lines import Render, escape, indented, message_of, traceback_of
 
 
 class Sink(Protocol):
@@ -38,6 +38,8 @@ class Relay:
     """
     Events for somebody else's observer, in its own form; only what could break a line is escaped.
 
+    A traceback with something of that kind becomes part of the text, and is no failure any more.
+
     :param observer: if it fails, nobody who logs has to do with it.
     """
 
@@ -47,8 +49,13 @@ class Relay:
     def take(self, event: LogEvent) -> bool:
         """See :class:`Sink`."""
         text = message_of(event)
-        if not text.isprintable():
+        traceback = traceback_of(event) if "log_failure" in event else ""
+        is_clean = traceback.replace("\n", "").isprintable()
+        if not (is_clean and text.isprintable()):
             event = {**event, "log_format": "{log_text}", "log_text": escape(text)}
+        if not is_clean:
+            event["log_text"] += f"\n{indented(traceback)}"
+            del event["log_failure"]
         self._observer(event)
         return True
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.logger import (
     ILogObserver,
@@ -24,7 +24,9 @@ from twisted.python.components import Componentized
 from zope.interface import implementer
 
 from guerrilla_tw.logs import Logs, Outlet
+from guerrilla_tw.logs.files import LogFile
 from guerrilla_tw.logs.sinks import FileSink
+from guerrilla_tw.users import SAME_USER, User
 
 # Where twistd logs in the background if it was told nothing.
 _TWISTD_LOG = "twistd.log"
@@ -37,21 +39,31 @@ class TwistdLogs(Logs):
     The log files of a daemon under ``twistd`` or ``python -m twisted``.
 
     :param options: of that program; None if it is another, which is taken for one that was told.
+    :param user: see :class:`Logs`.
     """
 
-    def __init__(self, options: MutableMapping[str, Any] | None) -> None:
+    def __init__(self, options: MutableMapping[str, Any] | None, user: User = SAME_USER) -> None:
         told = options is None or _is_told(options)
         background = options is not None and not options.get("nodaemon", True)
         if told:
-            super().__init__()
+            super().__init__(user=user)
         elif background:
             # Standard error is gone. What cannot be written to a log is told to syslog.
             path = os.path.abspath(_TWISTD_LOG)
-            super().__init__(_syslog(), dict.fromkeys(("stderr", "stdout"), path))
+            super().__init__(_syslog(), dict.fromkeys(("stderr", "stdout"), path), user)
         else:
             streams = {"stderr": sys.stderr or os.devnull, "stdout": sys.stdout or os.devnull}
-            super().__init__(textFileLogObserver(sys.stderr or sys.stdout), streams)
+            super().__init__(textFileLogObserver(sys.stderr or sys.stdout), streams, user)
         self._options = None if told else options
+        # Empty, "-" or none for no file.
+        twistds = None if options is None else options.get("logfile")
+        self._twistds = os.path.realpath(twistds) if twistds and twistds != "-" else ""
+
+    def _open(self, place: TextIO | str) -> LogFile:
+        # It does not append, so that it would write over what we append.
+        if isinstance(place, str) and os.path.realpath(place) == self._twistds:
+            raise OSError(0, "it is twistd's --logfile; write stderr to log there")
+        return super()._open(place)
 
     def attach(self, application: object) -> None:
         """

@@ -74,7 +74,7 @@ class Envelope:
 
     .. attribute:: body
 
-        The message as received, a :class:`~guerrilla_tw.mail.body.Body`.
+        The message as received, a :class:`.Body`.
     """
 
     __slots__ = (

@@ -17,7 +17,10 @@ from guerrilla_tw.interfaces import IBackendService, Task
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.mail.patterns import Patterns, host_pattern
+from guerrilla_tw.reading import read_file
 
+# Octets: some millions of patterns.
+_LARGEST_FILE = 256 * 2**20
 _PATTERN = re.compile(r'([^\s@"]+)@([^\s@"]+)')
 # In the form that hosts are compared in.
 _HOST = re.compile(r"[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*|\[[0-9a-f:.]+\]")
@@ -113,8 +116,7 @@ def _read_file(path: str, recipients: Recipients) -> None:
     """
     setting = "backend_config.wildcard_file"
     try:
-        with open(path, "rb") as file:
-            lines = file.read().removeprefix(BOM_UTF8).splitlines()
+        lines = read_file(path, _LARGEST_FILE).removeprefix(BOM_UTF8).splitlines()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", setting) from None
     is_empty = True

@@ -106,7 +106,7 @@ class SMTPConnection(SMTPFlow):
         """
         try:
             answer = question(*args)
-        except Exception:
+        except BaseException:  # As in a Deferred.
             self._failed(Failure())
             then(None)
             return

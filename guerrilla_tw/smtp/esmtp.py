@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -83,7 +83,20 @@ class GuerrillaESMTP(ReceivingConnection):
         elif self._was_refused_data:
             self.close(journal.NOT_MAIL, "it sends a message after DATA was refused")
         else:
-            raise CommandError(replies.UNKNOWN_COMMAND)
+            self.refuse_command(journal.UNKNOWN_COMMAND, b"", replies.UNKNOWN_COMMAND)
+
+    def log_refusal(
+        self,
+        verb: bytes,
+        argument: bytes,
+        reply: bytes,
+        *,
+        rcpt_to: Sequence[Address] = (),
+        cause: str = "",
+    ) -> None:
+        """As the parent; what follows a refused DATA may be a message that looks like commands."""
+        said = b"" if self._was_refused_data else argument
+        super().log_refusal(verb, said, reply, rcpt_to=rcpt_to, cause=cause)
 
     def _start_anew(self) -> None:
         """As after the greeting (RFC 3207 section 4.2)."""
@@ -258,8 +271,8 @@ class GuerrillaESMTP(ReceivingConnection):
 
     def do_DATA(self, argument: bytes) -> None:
         """RFC 5321 section 4.1.1.4."""
-        refuse_argument(argument)
         try:
+            refuse_argument(argument)
             self.receive_data()
         except CommandError:
             # Who does not wait for the answer has sent a message behind it.

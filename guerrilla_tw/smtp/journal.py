@@ -8,6 +8,7 @@ and bounded: a pattern that is anchored at the beginning cannot be deceived.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -34,34 +35,48 @@ TLS_FAILED: Final = "tls-failed"
 NO_PROXY_HEADER: Final = "no-proxy-header"
 SHUTDOWN: Final = "shutdown"
 
+#: The ``command`` of what is none. Its text may be a password, or of a message.
+UNKNOWN_COMMAND: Final = b"(unknown)"
+#: Lines for the refusals of one connection: who sends many is known by then, and goes on sending.
+MOST_REFUSALS: Final = 50
+
 # All mail may be lost while nobody does anything about these.
 _FOR_OPERATORS = frozenset([TOO_MANY_CLIENTS, NO_PROXY_HEADER])
 # Of what a client wrote, in octets; a path is not longer by itself.
 _LONGEST = 256
 # Of recipients. How many there are in all is said beside them.
 _MOST_RECIPIENTS = 20
+# Of XCLIENT; words end at blanks only.
+_LOGIN = re.compile(rb"(LOGIN=)[^ ]*", re.IGNORECASE)
 
 _CLIENT = (
-    "{event} client_ip={client_ip} proxy_ip={proxy_ip} host_name={host_name} "
+    "client_ip={client_ip} proxy_ip={proxy_ip} host_name={host_name} "
     "listen_interface={listen_interface} tls={tls} "
 )
 _REPLY = "code={code} enhanced={enhanced} text={text!r} cause={cause!r} "
-_CONNECTION = _CLIENT + (
-    "ended={ended} cause={cause!r} seconds={seconds} messages={messages} refusals={refusals} "
+_CONNECTION = (
+    "{event} "
+    + _CLIENT
+    + "ended={ended} cause={cause!r} seconds={seconds} messages={messages} refusals={refusals} "
     "spoke_early={spoke_early} helo={helo!r}"
 )
 _MESSAGE = (
-    _CLIENT
+    "{event} "
+    + _CLIENT
     + "queued_id={queued_id} stored_as={stored_as!r} told={told} "
     + _REPLY
     + "results={results} seconds={seconds} size={size} recipients={recipients} helo={helo!r} "
     "mail_from={mail_from!r} rcpt_to={rcpt_to}"
 )
 _REFUSAL = (
-    _CLIENT
+    "{event} "
+    + _CLIENT
     + _REPLY
     + "helo={helo!r} mail_from={mail_from!r} rcpt_to={rcpt_to} command={command!r} "
     "argument={argument!r}"
+)
+_NO_MORE_REFUSALS = (
+    "no further refusals of this connection are logged: " + _CLIENT + "helo={helo!r}"
 )
 
 
@@ -134,6 +149,14 @@ class Journal:
         self._log = log
         self._enabled = enabled
 
+    def tells(self, cause: str) -> bool:
+        """
+        Ask whether a line would be written.
+
+        :param cause: what an operator should know of it; empty if there is nothing.
+        """
+        return self._enabled or bool(cause)
+
     def connection(self, session: Session, seconds: float) -> None:
         """
         Tell of a connection that has ended.
@@ -176,7 +199,7 @@ class Journal:
         :param told: whether the client was there to be told.
         :param cause: what an operator should know of it.
         """
-        if not (self._enabled or cause):
+        if not self.tells(cause):
             return
         envelope = arrival.envelope
         code, enhanced, text = (None, None, None) if reply is None else _parts(reply)
@@ -211,20 +234,15 @@ class Journal:
         cause: str = "",
     ) -> None:
         """
-        Tell of a command that was refused.
+        Tell of a command that was refused. It is the caller's to ask :meth:`tells` before.
 
-        :param command: its verb; empty for a line that is no command.
+        :param command: its verb, :data:`UNKNOWN_COMMAND`, or empty for a malformed line.
         :param argument: what came after the verb.
         :param reply: the answer.
         :param rcpt_to: whom it named.
         :param cause: what an operator should know of it.
         """
-        if not (self._enabled or cause):
-            return
         code, enhanced, text = _parts(reply)
-        if command == b"AUTH":
-            # A mechanism; and behind it, often, a password.
-            argument = argument.partition(b" ")[0]
         mail_from = session.mail_from
         self._log.emit(
             LogLevel.warn if cause else LogLevel.info,
@@ -234,12 +252,21 @@ class Journal:
             mail_from=None if mail_from is None else str(mail_from),
             rcpt_to=[str(address) for address in rcpt_to],
             command=_shown(command),
-            argument=_shown(argument),
+            argument=_shown(_without_secrets(command, argument)),
             code=code,
             enhanced=enhanced,
             text=text,
             cause=cause,
         )
+
+    def no_more_refusals(self, session: Session, cause: str) -> None:
+        """
+        Tell, instead of a refusal, that those of this connection are told no longer.
+
+        :param cause: of the first one that is not.
+        """
+        level = LogLevel.warn if cause else LogLevel.info
+        self._log.emit(level, _NO_MORE_REFUSALS, **_client(session))
 
 
 def _client(session: Session) -> dict[str, object]:
@@ -259,6 +286,13 @@ def _parts(reply: bytes) -> tuple[int, str, str]:
     # It may be all blanks behind the code: a backend may be somebody's own.
     enhanced, _, text = reply[4:-2].decode("ascii").partition(" ")
     return int(reply[:3]), enhanced, text
+
+
+def _without_secrets(command: bytes, argument: bytes) -> bytes:
+    """:returns: the argument of a command, as far as no password and no login is in it."""
+    if command == b"AUTH":
+        return b""
+    return _LOGIN.sub(rb"\1", argument) if command == b"XCLIENT" else argument
 
 
 def _shown(octets: bytes) -> str:

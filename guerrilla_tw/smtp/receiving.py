@@ -221,12 +221,18 @@ class ReceivingConnection(OpeningConnection):
 
     def _answer_message(self, arrival: Arrival, result: IResult | None) -> None:
         """Say what became of a message, and log it, also when nobody is there to be told."""
-        answers = _answers(result)
+        try:
+            answers = _answers(result)
+        except Exception:
+            self.server.log.failure("the backend failed")
+            answers, result = [], None
         cause = ""
         if answers and len(answers) != arrival.recipients:
             cause = f"{len(answers)} results for {arrival.recipients} recipients"
             answers, result = [], None
         reply = replies.from_result(result)
+        if result is not None and reply is replies.LOCAL_ERROR:
+            cause = f"no reply can be made of what the backend answered: {type(result).__name__}"
         is_known = result is not None or not self._closing
         self.log_message(arrival, reply if is_known else None, answers, cause)
         if not self._closing:

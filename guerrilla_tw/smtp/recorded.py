@@ -27,6 +27,8 @@ class Recorded:
     spoke_early = False
     taken = 0
     refusals = 0
+    # Lines about refusals.
+    _told_refusals = 0
 
     def __init__(self, server: Server, remote_ip: str) -> None:
         self.server = server
@@ -79,13 +81,20 @@ class Recorded:
         cause: str = "",
     ) -> None:
         """
-        Log that a command was refused.
+        Log that a command was refused, unless there were enough lines of that.
 
         :param rcpt_to: whom it named.
         :param cause: what an operator should know of it.
         """
         self.refusals += 1
-        self.server.journal.refusal(self, verb, argument, reply, rcpt_to=rcpt_to, cause=cause)
+        ours = self.server.journal
+        if self._told_refusals > journal.MOST_REFUSALS or not ours.tells(cause):
+            return
+        self._told_refusals += 1
+        if self._told_refusals > journal.MOST_REFUSALS:
+            ours.no_more_refusals(self, cause)
+        else:
+            ours.refusal(self, verb, argument, reply, rcpt_to=rcpt_to, cause=cause)
 
     def log_message(
         self,

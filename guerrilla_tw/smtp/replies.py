@@ -42,8 +42,8 @@ def from_result(result: IResult | None) -> bytes:
         # Not 421, which says that the connection is closed now.
         if result.code == 250 or (400 <= result.code <= 599 and result.code != 421):
             return reply(result.code, f"{result.enhanced} {result.text}")
-    except (AttributeError, TypeError):
-        pass  # A backend of somebody's own answered something else.
+    except Exception:  # noqa: S110  (a backend of somebody's own answered something else)
+        pass
     return LOCAL_ERROR
 
 

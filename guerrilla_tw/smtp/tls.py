@@ -23,6 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from guerrilla_tw.config import ConfigError, TLSConfig, did_you_mean
+from guerrilla_tw.reading import read_file
 from guerrilla_tw.smtp.tls_names import CIPHERS, CURVES, TLS13_CIPHERS
 
 if TYPE_CHECKING:
@@ -247,11 +248,9 @@ def _take_any_certificate(*_: object) -> bool:
 
 def _read(path: str, setting: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot be read: {cause}", setting) from None
+        return read_file(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", setting) from None
 
 
 def _read_key(path: str, setting: str) -> PrivateKeyTypes:

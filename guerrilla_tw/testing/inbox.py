@@ -54,7 +54,7 @@ class Inbox(Mailbox, Service):
         Listen on a free port.
 
         :returns: a Deferred that fires when clients are answered.
-        :raises guerrilla_tw.config.ConfigError: a setting cannot be used.
+        :raises guerrilla_tw.ConfigError: a setting cannot be used.
         """
         super().startService()
         return self._server.start()

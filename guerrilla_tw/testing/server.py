@@ -168,5 +168,5 @@ class InboxServer:
         return delayed.addBoth(end)
 
     def _cut_connections(self) -> None:
-        for client in self._daemon.clients if self._daemon else ():
+        for client in self._daemon._house.clients if self._daemon else ():
             client.cut()

@@ -67,7 +67,7 @@ def running_inbox(
     :param start_tls_on: whether STARTTLS is offered.
     :param tls_always_on: whether each connection begins with a TLS handshake.
     :param settings: any other setting of :class:`.ServerConfig`, such as ``max_size=1000``.
-    :raises guerrilla_tw.config.ConfigError: a setting cannot be used.
+    :raises guerrilla_tw.ConfigError: a setting cannot be used.
     """
     inbox = RunningInbox()
     with _running_reactor() as reactor:

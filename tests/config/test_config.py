@@ -26,6 +26,7 @@ from guerrilla_tw.config import (
     setting_names,
     unknown_settings,
 )
+from guerrilla_tw.config.listen import Interface
 
 EXAMPLE = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "guerrilla.json")
 
@@ -58,6 +59,10 @@ class Refusals(SynchronousTestCase):
                 b'{"servers": []',
                 "config.json: not JSON: Expecting ',' delimiter (line 1, column 15)",
             ),
+            (
+                b"\xef\xbb\xbf{}",
+                "config.json: begins with a byte order mark; save it as UTF-8 without one",
+            ),
             (b"[]", "config.json: the file must hold one JSON object"),
             (b"null", "config.json: the file must hold one JSON object"),
             (b'{"pid_file": "a", "pid_file": "a"}', "config.json: pid_file: is there twice"),
@@ -84,6 +89,20 @@ class Refusals(SynchronousTestCase):
             ),
         ]:
             self.assert_refused(text, line)
+
+    def test_what_other_formats_have(self) -> None:
+        """Python's own messages differ from version to version, and say nothing of these."""
+        comments = "JSON has no comments"
+        comma = "a comma stands before a closing bracket"
+        for text, line in [
+            (b'{\n  // who\n  "log_file": ""}', f"{comments} (line 2, column 3)"),
+            (b'{"log_file": "" /* who */}', f"{comments} (line 1, column 17)"),
+            (b'# who\n{"log_file": ""}', f"{comments} (line 1, column 1)"),
+            (b'{"log_file": ""}\n# who', f"{comments} (line 2, column 1)"),
+            (b'{"servers": [],\n}', f"{comma} (line 1, column 15)"),
+            (b'{"allowed_hosts": ["a", ]}', f"{comma} (line 1, column 23)"),
+        ]:
+            self.assert_refused(text, f"config.json: not JSON: {line}")
 
     def test_a_number_of_thousands_of_digits(self) -> None:
         text = b'{"servers": [{"timeout": ' + b"9" * 5000 + b"}]}"
@@ -144,10 +163,22 @@ class Refusals(SynchronousTestCase):
             (one_server(host_name="a\r\nb"), "servers[0].host_name: is not a host name"),
             ({"log_level": "loud"}, f"log_level: {level}"),
             ({"log_file": "a\nb"}, "log_file: holds a control character"),
+            (
+                {"log_file": "/run/x", "pid_file": "/run/./x"},
+                "pid_file: is the file of log_file already",
+            ),
+            (
+                {"pid_file": "x", "servers": [{"is_enabled": True, "log_file": "x"}]},
+                "pid_file: is the file of servers[0].log_file already",
+            ),
             ({"pid_file": "a\0b"}, "pid_file: holds a control character"),
             ({"allowed_hosts": ["a", ""]}, f"allowed_hosts[1]: {hosts}"),
             ({"allowed_hosts": ["a b"]}, f"allowed_hosts[0]: {hosts}"),
             ({"allowed_hosts": ["a\nb"]}, f"allowed_hosts[0]: {hosts}"),
+            (
+                {"allowed_hosts": ["me@example.com"]},
+                "allowed_hosts[0]: holds an @; it is hosts that are named here, not addresses",
+            ),
             (
                 {"servers": [{}, {}]},
                 "servers[1].listen_interface: servers[0] listens there already",
@@ -288,6 +319,10 @@ class Refusals(SynchronousTestCase):
         os.mkdir(directory)
         error = self.assertRaises(ConfigError, load_config, directory)
         self.assertEqual(str(error), f"{directory}: cannot be read: Is a directory")
+        pipe = self.mktemp()
+        os.mkfifo(pipe)
+        error = self.assertRaises(ConfigError, load_config, pipe)
+        self.assertEqual(str(error), f"{pipe}: cannot be read: Not a regular file")
         broken = self.mktemp()
         with open(broken, "wb"):
             pass
@@ -363,7 +398,7 @@ class Defaults(SynchronousTestCase):
         (server,) = config.servers
         self.assertTrue(server.is_enabled)
         self.assertEqual(server.host_name, "mx.example.net")
-        self.assertEqual(server.interface, ("127.0.0.1", 2525, ""))
+        self.assertEqual(server.interface, Interface("127.0.0.1", 2525))
         self.assertEqual(server.max_size, 10 * 1024 * 1024)
         for name, default in {
             "protocol": "smtp",
@@ -425,7 +460,9 @@ class Files(SynchronousTestCase):
         loaded = load_config(EXAMPLE)
         self.assertEqual(loaded.warnings, ())
         self.assertEqual(loaded.config.allowed_hosts, (".",))
-        self.assertEqual([s.interface for s in loaded.config.servers], [("127.0.0.1", 2525, "")])
+        self.assertEqual(
+            [s.interface for s in loaded.config.servers], [Interface("127.0.0.1", 2525)]
+        )
         self.assertEqual(
             loaded.config.backend_config,
             Config().backend_config,
@@ -609,8 +646,9 @@ class ProcessorSettings(SynchronousTestCase):
         self.assertEqual(
             unknown_settings({"save_proces": 1, "mail_table": 2, "zzz\n": 3}, known),
             [
-                "backend_config.save_proces: unknown setting (did you mean save_process?)",
-                "backend_config.zzz\\n: unknown setting",
+                "backend_config.save_proces: no processor of the chain has this setting "
+                "(did you mean save_process?)",
+                "backend_config.zzz\\n: no processor of the chain has this setting",
             ],
         )
 

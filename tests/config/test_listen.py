@@ -19,6 +19,8 @@ UNIX_FORM = "is not unix:path or unix:path:mode=660; in a path write \\: and \\=
 SYSTEMD_FORM = "is not systemd:domain=INET:name=... or systemd:domain=INET:index=0"
 OTHER_TLS = "brings TLS of its own; write host:port, and set tls.tls_always_on"
 MODE = "the mode is not of three or four octal digits, such as 660"
+BACKLOG = "the backlog is not a number from 1 to 65535"
+LOCKFILE = "there is no lockfile: a socket that was left behind is told by itself"
 PORT = "the port is not a number from 0 to 65535"
 
 
@@ -38,6 +40,8 @@ class ParseTests(SynchronousTestCase):
             (r"tcp:25:interface=0\:\:1", Interface("::1", 25)),
             ("tcp6:25", Interface("::", 25)),
             (r"tcp6:port=0:interface=\:\:1", Interface("::1", 0)),
+            ("tcp:25:backlog=50", Interface("", 25, backlog=50)),
+            ("tcp6:25:backlog=65535", Interface("::", 25, backlog=65535)),
             # No endpoint of Twisted's own is called so.
             ("onion:25", Interface("onion", 25)),
         ]:
@@ -48,6 +52,8 @@ class ParseTests(SynchronousTestCase):
             ("unix:/run/smtp", unix("/run/smtp")),
             ("unix:/run/smtp:mode=660", unix("/run/smtp", mode="660")),
             ("unix:/run/smtp:mode=0600", unix("/run/smtp", mode="0600")),
+            ("unix:address=/run/smtp:mode=660", unix("/run/smtp", mode="660")),
+            ("unix:/run/smtp:backlog=1", unix("/run/smtp", backlog="1")),
             (r"unix:C\:\\a\=b", unix(r"C:\a=b")),
             (
                 "systemd:name=smtp:domain=INET6",
@@ -69,7 +75,11 @@ class ParseTests(SynchronousTestCase):
         for text, cause in [
             ("tcp", "is not tcp:port or tcp:port:interface=address"),
             ("tcp:25:127.0.0.1", "is not tcp:port or tcp:port:interface=address"),
-            ("tcp6:25:backlog=5", "is not tcp6:port or tcp6:port:interface=address"),
+            ("tcp6:25:mode=5", "is not tcp6:port or tcp6:port:interface=address"),
+            ("tcp:25:backlog=", BACKLOG),
+            ("tcp:25:backlog=0", BACKLOG),
+            ("unix:/a:backlog=-1", BACKLOG),
+            ("unix:/a:backlog=65536", BACKLOG),
             ("tcp:25:port=25", "is not tcp:port or tcp:port:interface=address"),
             ("tcp:smtp", PORT),
             ("tcp:", PORT),
@@ -79,7 +89,8 @@ class ParseTests(SynchronousTestCase):
             ("unix:mode=660", "has no path behind unix:"),
             ("unix:/a:b", UNIX_FORM),
             ("unix:/a=b", UNIX_FORM),
-            ("unix:/a:lockfile=0", UNIX_FORM),
+            ("unix:/a:address=/a", UNIX_FORM),
+            ("unix:/a:lockfile=0", LOCKFILE),
             ("unix:/a:mode=66", MODE),
             ("unix:/a:mode=689", MODE),
             ("unix:/a\\", "ends in a backslash"),
@@ -146,6 +157,8 @@ class OverlapTests(SynchronousTestCase):
             ("[::1]:2525", "tcp:2525:interface=127.0.0.1", False),
             ("unix:/a/b", "unix:/a/../a/b:mode=660", True),
             ("unix:/a", "unix:/b", False),
+            ("unix:/a", "unix:address=/a:backlog=5", True),
+            (":25", "tcp:25:backlog=5", True),
             ("unix:/a", ":25", False),
             ("systemd:domain=INET:index=0", "systemd:index=0:domain=INET", True),
             ("systemd:domain=INET:index=0", "systemd:domain=INET:index=1", False),

@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted(DOCS.glob("*.rst")))
+PAGES = (
+    ROOT / "README.rst",
+    ROOT / "CONTRIBUTING.rst",
+    *sorted(DOCS.glob("*.rst")),
+    *sorted((ROOT / "examples").glob("*/README.rst")),
+)
 
 _DIRECTIVE = re.compile(r"( *)\.\. code-block:: (\w+)")
 _LITERAL = re.compile(r"( *)(?!\.\. ).*::")
@@ -37,7 +42,14 @@ class Block(NamedTuple):
 
 def find_blocks(page: Path) -> list[Block]:
     """:returns: every ``code-block`` and every literal block of a page."""
-    return list(_find(page.name, page.read_text(encoding="utf-8").splitlines()))
+    own = page.parent in (ROOT, DOCS)
+    name = page.name if own else f"{page.parent.name}/{page.name}"
+    return blocks_of(name, page.read_text(encoding="utf-8"))
+
+
+def blocks_of(name: str, text: str) -> list[Block]:
+    """:returns: the same of a text, such as a docstring."""
+    return list(_find(name, text.splitlines()))
 
 
 def _find(page: str, lines: list[str]) -> Iterator[Block]:

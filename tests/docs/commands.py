@@ -13,10 +13,11 @@ from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from guerrilla_tw import commands, tap
 from tests.docs.blocks import ROOT
 
-# Programs of the system, which are not ours to check.
+# Programs of the system, and examples that are installed there, which are not to be checked here.
 SYSTEM = """
-    cat chown cp curl dig groupadd install journalctl logrotate ls mkdir mv openssl redis-cli rm
-    setcap sqlite3 ss sysctl systemctl systemd-analyze ulimit useradd usermod
+    cat certbot chown cp curl dig groupadd guerrilla-certificate install journalctl logrotate ls
+    mkdir mv openssl redis-cli rm setcap sqlite3 ss sysctl systemctl systemd-analyze ulimit useradd
+    usermod
 """
 _SWAKS = """
     --data --ehlo --from --header --helo --lmtp --protocol --proxy-dest --proxy-dest-port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -20,11 +21,20 @@ from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw import testing
 from guerrilla_tw.backends.gateway import Gateway
 from guerrilla_tw.backends.registry import Registry
 from guerrilla_tw.config import ConfigError, parse_config
 from guerrilla_tw.processors import BUILTIN
-from tests.docs.blocks import DOCS, PAGES, ROOT, Block, find_blocks, python_blocks
+from tests.docs.blocks import (
+    DOCS,
+    PAGES,
+    ROOT,
+    Block,
+    blocks_of,
+    find_blocks,
+    python_blocks,
+)
 from tests.docs.commands import BadCommand, check_command, split_commands
 
 # A page, and how a block begins in it that is for people to look at.
@@ -32,7 +42,7 @@ PICTURES = {
     ("architecture.rst", "twisted/plugins/guerrilla_plugin.py"),
     ("architecture.rst", "tap | commands"),
     ("architecture.rst", "   client"),
-    ("architecture.rst", "ESMTP <- SMTPFlow"),
+    ("architecture.rst", "Recorded, ESMTP <- SMTPFlow"),
 }
 # The same of a block in the language of another program, and the test that gives it to it.
 OTHERS = {
@@ -41,15 +51,18 @@ OTHERS = {
     ("logging.rst", "connection client_ip="): "tests.smtp.test_journal.DocumentedTests",
     ("logging.rst", "[Definition]"): "tests.smtp.test_journal.DocumentedTests",
     ("logging.rst", "2026-"): "tests.logs.test_documented.DocumentedTests",
-    ("logging.rst", '{"time": '): "tests.logs.test_documented.DocumentedTests",
+    ("logging.rst", '{"time":'): "tests.logs.test_documented.DocumentedTests",
     ("life.rst", "config.json: servers: max_clients"): "tests.test_process.FileLimitTests",
     ("life.rst", "Status: "): "tests.integration.test_life.NotifyTests",
+    ("maildiranasaurus/README.rst", "{"): "tests.test_maildiranasaurus.ReadmeTests",
+    ("maildiranasaurus/README.rst", "daemon.add"): "tests.test_examples.MyFooTests",
     ("proxies.rst", "defaults"): "tests.integration.test_proxies.HAProxyTests",
     ("proxies.rst", "events {}\n\nstream {"): "tests.integration.test_proxies.NginxStreamTests",
     ("proxies.rst", "events {}\n\nhttp {"): "tests.integration.test_proxies.NginxMailTests",
 }
 # Files that pages show as they are, and what runs them.
 INCLUDED = {
+    "certbot-hook.sh": "tests.test_deployment.CertbotTests",
     "embedding/asyncio_program.py": "tests.test_embedding_examples.AsyncioTests",
     "embedding/daemon.tac": "tests.test_embedding_examples.ApplicationTests",
     "embedding/newsletter.py": "tests.test_embedding_examples.TestsOfOthersTests",
@@ -118,6 +131,21 @@ class BlockTests(SynchronousTestCase):
                 if beginning(block, [*PICTURES, *OTHERS]) is None:
                     self.check(block)
 
+    def test_every_block_says_what_it_is(self) -> None:
+        """Sphinx takes one without a language for text, and the rules do not see it."""
+        for page in PAGES:
+            text = page.read_text(encoding="utf-8")
+            bare = r"(?m)^ *\.\. (?:(?:code-block|sourcecode)::$|(?:code|sourcecode)::)"
+            self.assertNotRegex(text, bare, str(page))
+
+    def test_docstrings_that_the_pages_show(self) -> None:
+        checked = 0
+        for name in testing.__all__:
+            for block in blocks_of(name, inspect.getdoc(getattr(testing, name)) or ""):
+                check_python(block)
+                checked += 1
+        self.assertGreater(checked, 3)
+
     def check(self, block: Block) -> None:
         check = CHECKS.get(block.language)
         if check is None and block.language in ("", "sh"):
@@ -173,7 +201,7 @@ class SaidTests(SynchronousTestCase):
                 self.assertEqual(ip_address(value).version, {"A": 4, "AAAA": 6}[kind])
 
     def find(self, page: str, text: str) -> Block:
-        (path,) = [path for path in PAGES if path.name == page]
+        (path,) = [path for path in (ROOT / page, DOCS / page) if path in PAGES]
         (block,) = [block for block in find_blocks(path) if block.text.startswith(text)]
         return block
 
@@ -186,7 +214,9 @@ class WritingAProcessorTests(SynchronousTestCase):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.file = self.directory / "test_tutorial.py"
-        self.file.write_text("\n\n".join(block.text for block in blocks), encoding="utf-8")
+        # As the page says.
+        texts = ["from __future__ import annotations", *(block.text for block in blocks)]
+        self.file.write_text("\n\n".join(texts), encoding="utf-8")
 
     def load(self) -> dict[str, Any]:
         """:returns: what it defines."""
@@ -200,10 +230,10 @@ class WritingAProcessorTests(SynchronousTestCase):
 
     def test_processors(self) -> None:
         names = self.load()
-        processors = ("no_invoices", "staff_only", "limiter", "journal", "ledger")
+        processors = ("no_invoices", "staff_only", "tarpit", "limiter", "journal", "ledger")
         gateway = make_gateway({name.replace("_", ""): names[name] for name in processors})
         settings = {
-            "save_process": "HeadersParser|NoInvoices|Limiter|Journal|Ledger",
+            "save_process": "HeadersParser|NoInvoices|Tarpit|Limiter|Journal|Ledger",
             "validate_process": "StaffOnly",
             "limiter_recipients": 3,
             "limiter_pause": "1m",
@@ -214,8 +244,8 @@ class WritingAProcessorTests(SynchronousTestCase):
             gateway.check({**settings, "limiter_recipients": 0})
         self.assertEqual(caught.exception.path, "backend_config.limiter_recipients")
 
-    def test_its_test(self) -> None:
-        """With trial, as whoever copies it would run it."""
+    def test_its_tests(self) -> None:
+        """With trial, as whoever copies them would run them."""
         trial = subprocess.run(
             [sys.executable, "-m", "twisted.trial", "test_tutorial"],
             cwd=self.directory,
@@ -225,7 +255,7 @@ class WritingAProcessorTests(SynchronousTestCase):
             text=True,
         )
         self.assertEqual(trial.returncode, 0, trial.stdout)
-        self.assertIn("PASSED (successes=1)", trial.stdout)
+        self.assertIn("PASSED (successes=4)", trial.stdout)
 
 
 class ReadmeTests(SynchronousTestCase):

@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from guerrilla_tw.backends.service import BackendService
 from guerrilla_tw.processors.sql.settings import SqlConfig
 from guerrilla_tw.processors.sql.store import SqlStore
+from guerrilla_tw.testing.processor import InlinePool
 from tests.integration.programs import DEADLINE
-from tests.processors.support import InlinePool
 
 
 class OpenStore(SqlStore):

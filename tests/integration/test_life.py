@@ -374,7 +374,7 @@ class PrivilegesTests(LifeTestCase):
         line = self.reload(process)
         self.assertIn("reload refused", line)
         self.assertRegex(
-            line, r"servers\[0\]\.listen_interface: .*below 1024.*CAP_NET_BIND_SERVICE"
+            line, r"servers\[0\]\.listen_interface: .*below 1024; restart, .*CAP_NET_BIND_SERVICE"
         )
         self.assert_serves(port)
 
@@ -403,7 +403,67 @@ class PrivilegesTests(LifeTestCase):
         self.write_config(**self.settings(port, log_file="log"))
         line = self.reload(process)
         self.assertIn("reload refused", line)
-        self.assertIn("log_file: cannot be written: Permission denied", line)
+        self.assertIn(f"log_file: {self.directory}/log cannot be written: Permission denied", line)
+        self.assert_serves(port)
+
+    def assert_cannot_start(self, cause: str, **changes: object) -> None:
+        config = self.write_config(**self.settings(privileged_port(), **changes))
+        process = self.launch("--config", config, command=(*FOREGROUND, "--uid=nobody"))
+        self.assertEqual(process.finish(), 1)
+        self.assertIn(f"test.json: {cause}\n", process.output)
+        self.assertNotIn("Traceback", process.output + self.log())
+
+    def test_links_of_the_users_lead_root_nowhere(self) -> None:
+        """Whoever has broken into the daemon waits for its next start."""
+        precious = self.directory / "precious"
+        precious.mkdir()
+        victim = precious / "victim"
+        victim.write_text("secret")
+        victim.chmod(0o600)
+        (self.own / "link").symlink_to(victim)
+        (self.own / "new").symlink_to(precious / "new")
+        (self.own / "back").symlink_to(precious)
+        denied = "Permission denied for user nobody"
+        own = f"{self.own}"
+        for setting, name, cause in (
+            ("log_file", "link", f"log_file: {own}/link cannot be written: {denied}"),
+            ("log_file", "new", f"log_file: {own}/new cannot be written: {denied}"),
+            ("pid_file", "back/pid", f"pid_file: {own}/back/pid cannot be written: {denied}"),
+        ):
+            self.assert_cannot_start(cause, **{setting: f"own/{name}"})
+        cause = f"cannot listen on unix:{own}/back/s: {denied}"
+        self.assert_cannot_start(
+            f"servers[0].listen_interface: {cause}", listen_interface=f"unix:{own}/back/s"
+        )
+        self.assertEqual((victim.read_text(), victim.stat().st_uid), ("secret", 0))
+        self.assertEqual(list(precious.iterdir()), [victim])
+
+    def test_unix_socket(self) -> None:
+        """It is the user's, who removes it at the end."""
+        path = self.own / "s"
+        config = self.write_config(
+            **self.settings(0, listen_interface=f"unix:{path}:mode=660", log_file="stderr")
+        )
+        process = self.launch("--config", config, command=(*FOREGROUND, "--uid=nobody"))
+        process.wait_for("listening on")
+        found = path.stat()
+        self.assertEqual((found.st_uid, found.st_gid), (self.user.pw_uid, self.user.pw_gid))
+        process.terminate()
+        self.assertEqual(process.finish(), -signal.SIGTERM)
+        self.assertFalse(path.exists())
+
+    def test_spill_dir_where_only_root_may_write(self) -> None:
+        cause = "is not a directory that can be written to by user nobody"
+        path = self.directory / "spill"
+        path.mkdir()
+        self.assert_cannot_start(f"spill_dir: {path} {cause}", spill_dir=str(path))
+
+    def test_files_that_were_only_touched(self) -> None:
+        """The key is not to be read any more, and need not be."""
+        process, port = self.start_and_change_user()
+        os.chmod(self.tls["private_key_file"], 0o400)
+        os.utime(self.tls["public_key_file"])
+        self.assertIn("reloaded: nothing has changed", self.reload(process))
         self.assert_serves(port)
 
 

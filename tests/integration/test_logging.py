@@ -248,7 +248,7 @@ class LifeTests(LoggingTestCase):
             queue_id(client.deliver(b"Subject: first\r\n\r\n"))
             self.configure({"log_received_mails": True}, log_file="missing/2")
             os.kill(process.pid, signal.SIGHUP)
-            wait_until(lambda: "log_file: cannot be written" in self.text("1"))
+            wait_until(lambda: "missing/2 cannot be written" in self.text("1"))
             changed = {"log_file": "2", "log_format": "json", "log_level": "debug"}
             self.configure({"log_received_mails": True}, **changed)
             os.kill(process.pid, signal.SIGHUP)
@@ -273,6 +273,8 @@ class LogrotateTests(LoggingTestCase):
         logs.mkdir()
         # It wants nobody else to be able to write there.
         logs.chmod(0o755)
+        # twistd moves its own by itself.
+        (logs / "twistd.log").write_text("Twisted's\n")
         port = free_port()
         config = self.configure(
             {
@@ -280,7 +282,7 @@ class LogrotateTests(LoggingTestCase):
                 "log_received_mails": True,
             },
             listen_interface=f"127.0.0.1:{port}",
-            log_file="logs/main.log",
+            log_file="logs/guerrilla.log",
             pid_file="ours.pid",
         )
         process = self.launch("--config", config)
@@ -291,6 +293,7 @@ class LogrotateTests(LoggingTestCase):
         self.assertEqual(process.output, "")
         found = re.findall(r"to \['(\d+)@example\.com'\]", _all_logs(logs))
         self.assertEqual(sorted(map(int, found)), list(range(sent)))
+        self.assertEqual([path.name for path in logs.glob("twistd*")], ["twistd.log"])
 
     def rotate_under_load(self, port: int, logs: Path) -> int:
         """:returns: how many messages were sent meanwhile."""
@@ -313,7 +316,7 @@ class LogrotateTests(LoggingTestCase):
                 result = run_program("logrotate", *arguments)
                 self.assertEqual((result.returncode, result.stdout), (0, ""))
                 # The next one has something to move, and the daemon has opened the new file.
-                wait_until(lambda: (logs / "main.log").stat().st_size)
+                wait_until(lambda: (logs / "guerrilla.log").stat().st_size)
                 wait_until(partial(_has_come, sent, wanted, sender))
                 self.assertTrue(sender.is_alive(), f"stopped at rotation {rotation}")
         finally:

@@ -75,8 +75,8 @@ class SpillTests(DaemonTestCase):
     def test_directory_does_not_exist(self) -> None:
         process = self.launch("--config", self.write_config(spill_dir=str(self.spill_directory)))
         self.assertEqual(process.finish(), 1)
-        line = "test.json: spill_dir: is not a directory that can be written to\n"
-        self.assertEqual(process.output, line)
+        cause = f"{self.spill_directory} is not a directory that can be written to"
+        self.assertEqual(process.output, f"test.json: spill_dir: {cause}\n")
 
     def test_directory_has_gone(self) -> None:
         self.spill_directory.mkdir()

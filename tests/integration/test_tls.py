@@ -278,7 +278,7 @@ class StartTLSTests(StartTLSTestCase):
     def test_settings_that_cannot_be_used(self) -> None:
         other = issue(SERVER).write(self.directory, "other")["private_key_file"]
         for setting, value, cause in [
-            ("private_key_file", "none.pem", "cannot be read: No such file or directory"),
+            ("private_key_file", "none.pem", "none.pem cannot be read: No such file or directory"),
             (
                 "private_key_file",
                 other,

@@ -125,7 +125,7 @@ class ListenerTestCase(TestCase):
 
     def take(self, text: str, **changes: Any) -> Listener:
         """Take a place that the test gives up by itself."""
-        listener = Listener(text, self.sessions, changes.get("reactor", reactor))
+        listener = Listener(text, self.sessions, **{"reactor": reactor, **changes})
         self.addCleanup(self._leave)
         return listener
 

@@ -13,12 +13,17 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from guerrilla_tw.listening.sockets import BACKLOG
+from guerrilla_tw.users import SAME_USER, User
 from tests.listening.support import GREETING, ListenerTestCase
 
 ANY_PORT = "127.0.0.1:0"
 HINT = (
-    ": no right (any more) to ports below 1024; "
-    "use twistd's --uid, CAP_NET_BIND_SERVICE or a systemd socket"
+    ": no right to ports below 1024; use twistd's --uid, CAP_NET_BIND_SERVICE or a systemd socket"
+)
+HINT_AFTER_ROOT = (
+    ": no right any more to ports below 1024; "
+    "restart, or use CAP_NET_BIND_SERVICE or a systemd socket"
 )
 
 
@@ -79,6 +84,19 @@ class AddressTests(ListenerTestCase):
             self.assertGreater(address.port, 0)
             self.assertEqual(listener.name, f"{begin}{address.port}")
 
+    def test_clients_that_the_kernel_keeps(self) -> None:
+        kept = []
+
+        class Recording(FailingReactor):
+            def listenTCP(self, port: int, factory: object, backlog: int, interface: str) -> None:
+                kept.append(backlog)
+                super().listenTCP(port, factory, backlog, interface)
+
+        for text in ("tcp:25:backlog=5", "tcp:25"):
+            reactor = Recording(errno.EADDRINUSE)
+            self.assertRaises(ValueError, self.take, text, reactor=reactor)
+        self.assertEqual(kept, [5, BACKLOG])
+
     async def test_ipv6(self) -> None:
         for text in ("[::1]:0", r"tcp6:0:interface=\:\:1"):
             listener = self.listen(text)
@@ -124,6 +142,9 @@ class RefusalTests(ListenerTestCase):
         for code in (errno.EACCES, errno.EPERM):
             cause = f"cannot listen on 127.0.0.1:25: {os.strerror(code)}{HINT}"
             self.assert_refused("127.0.0.1:25", cause, reactor=FailingReactor(code))
+            cause = cause.replace(HINT, HINT_AFTER_ROOT)
+            user = User(1000, 1000)
+            self.assert_refused("127.0.0.1:25", cause, reactor=FailingReactor(code), user=user)
         for port, code, root in [
             (1024, errno.EACCES, 1000),
             (25, errno.EACCES, 0),
@@ -137,5 +158,7 @@ class RefusalTests(ListenerTestCase):
         """A message of the configuration has a greatest length."""
         self.patch(os, "geteuid", lambda: 1000)
         text = "[2001:db8:1111:2222:3333:4444:5555:6666]:1023"
-        error = self.assertRaises(ValueError, self.take, text, reactor=FailingReactor(errno.EACCES))
-        self.assertTrue(str(error).endswith(HINT), error)
+        for user, hint in ((SAME_USER, HINT), (User(1000, 1000), HINT_AFTER_ROOT)):
+            failing = FailingReactor(errno.EACCES)
+            error = self.assertRaises(ValueError, self.take, text, reactor=failing, user=user)
+            self.assertTrue(str(error).endswith(hint), error)

@@ -8,14 +8,18 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.listening import sockets
 from tests.integration.programs import DEADLINE
 from tests.listening.support import GREETING, ROOT, ListenerTestCase, activated
+from tests.test_users import UserTestCase
 
 IN_USE = "Address already in use"
 NOT_PASSED = "systemd has passed no such socket to this process; is its .socket unit started?"
@@ -61,6 +65,45 @@ class UNIXTests(ListenerTestCase):
             self.listen(f"{self.text}{mode}{suffix}")
             made = os.stat(f"{self.path}{mode}").st_mode
             self.assertEqual(stat.S_IMODE(made), mode)
+
+    def test_mode_is_not_that_of_something_else(self) -> None:
+        """Which the owner of the directory puts in its place as soon as it is there."""
+        victim = f"{self.path}.victim"
+        Path(victim).write_text("precious")
+        os.chmod(victim, 0o600)
+        usual = sockets._remover
+
+        def replace(make: Callable[[str, str], None]) -> Callable[[str], Callable[[], None]]:
+            def remover(path: str) -> Callable[[], None]:
+                remove = usual(path)
+                os.unlink(path)
+                make(victim, path)
+                return remove
+
+            return remover
+
+        for make in (os.symlink, os.link):
+            self.patch(sockets, "_remover", replace(make))
+            cause = "somebody has put something else in its place"
+            self.assert_refused(self.text, f"cannot listen on {self.text}: {cause}")
+            self.assertEqual(stat.S_IMODE(os.stat(victim).st_mode), 0o600)
+            os.unlink(self.path)
+
+    def test_system_that_has_other_means_to_leave_links_alone(self) -> None:
+        told: list[tuple[object, ...]] = []
+        self.patch(os, "chmod", lambda *told_of, **how: told.append((*told_of, how)))
+        with mock.patch.object(os, "O_PATH"):
+            del os.O_PATH
+            self.listen(self.text)
+        self.assertEqual(told, [(self.path, 0o666, {"follow_symlinks": False})])
+
+    def test_clients_that_the_kernel_keeps(self) -> None:
+        self.listen(f"{self.text}:backlog=1")
+        for _ in range(2):
+            self.connect(self.path)
+        with socket.socket(socket.AF_UNIX) as one_more:
+            one_more.setblocking(False)
+            self.assertRaises(BlockingIOError, one_more.connect, self.path)
 
     def test_colon_in_the_path(self) -> None:
         listener = self.listen(f"{self.text}\\:25")
@@ -133,6 +176,37 @@ class UNIXTests(ListenerTestCase):
         await listener.close()
         os.chdir(before)
         self.assertFalse(os.path.exists(self.path))
+
+
+class UserTests(ListenerTestCase, UserTestCase):
+    """Root makes it for the user whom the process is about to become."""
+
+    def setUp(self) -> None:
+        ListenerTestCase.setUp(self)
+        UserTestCase.setUp(self)
+
+    async def test_is_the_users(self) -> None:
+        listener = self.take(f"unix:{self.own}/s:mode=660", user=self.user)
+        found = (self.own / "s").stat()
+        self.assertEqual((found.st_uid, found.st_gid), (self.user.uid, self.user.gid))
+        self.assertEqual(stat.S_IMODE(found.st_mode), 0o660)
+        with self.user.rights():
+            await listener.close()
+        self.assertFalse((self.own / "s").exists())
+
+    def test_where_he_may_not_make_one(self) -> None:
+        text = f"unix:{self.directory}/s"
+        cause = f"cannot listen on {text}: Permission denied for user nobody"
+        self.assert_refused(text, cause, user=self.user)
+
+    def test_where_he_may_not_remove_what_was_left_behind(self) -> None:
+        """Not even by a link of his."""
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(f"{self.directory}/s")
+        (self.own / "back").symlink_to(self.directory)
+        text = f"unix:{self.own}/back/s"
+        self.assert_refused(text, f"cannot listen on {text}: {IN_USE}", user=self.user)
+        self.assertTrue((self.directory / "s").exists())
 
 
 class SystemdTests(SynchronousTestCase):

@@ -33,6 +33,10 @@ class Octets(bytes):
         return self.decode("latin-1")
 
 
+class Words(list[str]):
+    pass
+
+
 def event(template: str = "{word}", /, **values: object) -> LogEvent:
     """:returns: what a Logger makes of a call."""
     events: list[LogEvent] = []
@@ -102,6 +106,16 @@ class TextTests(SynchronousTestCase):
 
     def test_braces_of_a_client_are_no_template(self) -> None:
         self.assertIn("] {word}\n", self.render("{word}", word="{word}"))
+
+    def test_any_form(self) -> None:
+        for form, expected in (
+            ("{word}% {{{word!r}}} %s", "7% {7} %s"),
+            ("100 %", "100 %"),
+            ("{word:03}", "007"),
+            ("{word.real}", "7"),
+        ):
+            self.assertIn(f"] {expected}\n", self.render(form, word=7))
+        self.assertIn("] (1, 2)\n", self.render(word=(1, 2)))
 
     def test_what_only_twisted_can_format(self) -> None:
         self.assertIn("] 7\n", self.render("{word()}", word=lambda: 7))
@@ -174,6 +188,8 @@ class JSONTests(SynchronousTestCase):
             ([1], "[1]"),
             (b"a\xff", r"a\xff"),
             ("\N{SNOWMAN}\n\ud800", "\N{SNOWMAN}\n\\ud800"),
+            ("\x7f\N{GRINNING FACE}\\u", "\x7f\N{GRINNING FACE}\\u"),
+            (Words("ab"), ["a", "b"]),
             (Address("me", "example.com"), "me@example.com"),
             (LogLevel.info, "<LogLevel=info>"),
         ):

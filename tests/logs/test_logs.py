@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.logger import ILogObserver, Logger, LogLevel, globalLogPublisher
@@ -13,6 +14,7 @@ from guerrilla_tw.config import Config, ConfigError, ServerConfig
 from guerrilla_tw.logs import Logs
 from tests.integration.programs import missing
 from tests.logs.support import LogsTestCase, make_config
+from tests.test_users import UserTestCase
 
 
 def open_files() -> int:
@@ -210,13 +212,17 @@ class ChangeTests(LogsTestCase):
     def test_cannot_be_written(self) -> None:
         self.change(self.path("log"))
         before = open_files()
+        nowhere = self.path("missing/log")
         for files, message in (
-            (["missing/log"], "log_file: cannot be written: No such file or directory"),
+            (
+                ["missing/log"],
+                f"log_file: {nowhere} cannot be written: No such file or directory",
+            ),
             (
                 ["new", "", "missing/log"],
-                "servers[1].log_file: cannot be written: No such file or directory",
+                f"servers[1].log_file: {nowhere} cannot be written: No such file or directory",
             ),
-            (["new", ""], "log_file: cannot be written: Is a directory"),
+            (["new", ""], f"log_file: {self.path('new')} cannot be written: Is a directory"),
         ):
             if files == ["new", ""]:
                 os.unlink(self.path("new"))
@@ -326,26 +332,36 @@ class TroubleTests(LogsTestCase):
         self.assertEqual(len(self.events), 1)
 
 
-class OwnerTests(LogsTestCase):
-    def test_given_away(self) -> None:
-        if os.geteuid() != 0:
-            missing("the right to give files away")
-        self.change(self.path("main"), self.path("server"), "stderr")
-        self.logs.give_to(65534, 65533)
+class UserTests(UserTestCase):
+    """Root opens them for the user whom the process is about to become."""
+
+    def prepare(self, log_file: Path, *server_files: Path) -> None:
+        logs = Logs(user=self.user)
+        self.addCleanup(logs.close)
+        logs.commit(logs.prepare(make_config(str(log_file), *map(str, server_files))))
+
+    def test_are_the_users(self) -> None:
+        self.prepare(self.own / "main", self.own / "server")
         for name in ("main", "server"):
-            found = os.stat(self.path(name))
-            self.assertEqual((found.st_uid, found.st_gid), (65534, 65533))
+            found = (self.own / name).stat()
+            self.assertEqual((found.st_uid, found.st_gid), (self.user.uid, self.user.gid))
 
-    def test_not_allowed(self) -> None:
-        def refuse(*_: object) -> None:
-            raise PermissionError(1, "Operation not permitted")
+    def test_where_he_may_not_write(self) -> None:
+        error = self.assertRaises(ConfigError, self.prepare, self.directory / "log")
+        cause = "cannot be written: Permission denied for user nobody"
+        self.assertEqual(str(error), f"log_file: {self.directory}/log {cause}")
+        self.assertFalse((self.directory / "log").exists())
 
-        self.patch(os, "fchown", refuse)
-        self.change(self.path("main"))
-        self.logs.give_to(65534, 65533)
-        [line] = self.messages("main")
-        self.assertEqual(
-            line,
-            f"{self.path('main')}: cannot be given to user 65534 and group 65533: "
-            "Operation not permitted",
-        )
+    def test_link_of_his(self) -> None:
+        """It leads to nothing that he could not change himself."""
+        precious, nothing = self.directory / "precious", self.directory / "nothing"
+        precious.write_text("secret")
+        precious.chmod(0o600)
+        link = self.own / "log"
+        for target in (precious, nothing):
+            link.symlink_to(target)
+            error = self.assertRaises(ConfigError, self.prepare, link)
+            self.assertIn("Permission denied for user nobody", str(error))
+            link.unlink()
+        self.assertEqual((precious.read_text(), precious.stat().st_uid), ("secret", 0))
+        self.assertFalse(nothing.exists())

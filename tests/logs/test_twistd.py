@@ -22,6 +22,7 @@ from twisted.python import syslog
 from twisted.python.log import LogPublisher as OldLogPublisher
 from zope.interface.verify import verifyObject
 
+from guerrilla_tw.config import ConfigError
 from guerrilla_tw.logs.twistd import ProgramObserver, TwistdLogs
 from tests.logs.support import LogsTestCase
 
@@ -90,6 +91,17 @@ class ToldTests(TwistdTestCase):
             self.assertEqual(self.told(), ["ours"])
         self.assertEqual(set(self.messages("log")), {"in our file"})
         self.assertEqual(self.text("stderr"), "")
+
+    def test_file_of_twistds_is_not_ours(self) -> None:
+        """It does not append, so that it would write over what we append."""
+        os.symlink("log", "link")
+        for log_file in (self.path("log"), "log", "link"):
+            error = self.assertRaises(ConfigError, self.under, {"logfile": "log"}, log_file)
+            path = os.path.normpath(self.path(log_file))
+            cause = "it is twistd's --logfile; write stderr to log there"
+            self.assertEqual(str(error), f"log_file: {path} cannot be written: {cause}")
+        self.under({"logfile": "stderr"}, "stderr")
+        self.under({"logfile": "-"}, "-")
 
 
 class ForegroundTests(TwistdTestCase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, execute, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,25 +13,25 @@ from twisted.trial.unittest import SynchronousTestCase
 from guerrilla_tw.backends.chain import build_chain
 from guerrilla_tw.backends.registry import Registry
 from guerrilla_tw.backends.service import BackendService
-from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.address import parse_forward_path, parse_reverse_path
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors import BUILTIN
+from guerrilla_tw.testing.processor import InlinePool
 
 T = TypeVar("T")
 
 
-class InlinePool(WorkerPool):
-    """No threads: the caller does the work, and it is done when ``defer`` returns."""
+class CountingPool(InlinePool):
+    """It knows how often the chain would have entered the pool."""
 
     def __init__(self) -> None:
-        self.size = 1
+        super().__init__()
         self.visits = 0
 
     def defer(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         self.visits += 1
-        return execute(function, *args)
+        return super().defer(function, *args)
 
 
 def make_envelope(
@@ -60,7 +60,7 @@ class Chain:
     """A chain of the built-in processors, made as the Gateway makes it."""
 
     def __init__(self, test: SynchronousTestCase, expression: str, **settings: object) -> None:
-        self.pool = InlinePool()
+        self.pool = CountingPool()
         self.reactor = Clock()
         self.events: list[LogEvent] = []
         self._test = test

@@ -22,9 +22,10 @@ from guerrilla_tw.processors.guerrilla_db_redis import MySqlInBatches
 from guerrilla_tw.processors.redis.processor import IN_REDIS
 from guerrilla_tw.processors.sql.schema import table_ddl
 from guerrilla_tw.processors.sql.settings import TableConfig
+from guerrilla_tw.testing.processor import InlinePool
 from tests.backends.fakes import FakeReactor, Lifecycle
 from tests.integration.daemon_process import free_port
-from tests.processors.support import Chain, InlinePool, make_envelope
+from tests.processors.support import Chain, make_envelope
 
 SETTINGS: Mapping[str, object] = {
     "mysql_db": "mail",
@@ -172,7 +173,6 @@ class InlineThreads(InlinePool):
 
     def __init__(self, reactor: IReactor, size: int, name: str) -> None:
         WorkerPool.__init__(self, reactor, size, name)
-        self.visits = 0
 
 
 class OpeningTests(SynchronousTestCase):

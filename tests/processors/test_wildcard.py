@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twisted.internet.defer import maybeDeferred
@@ -167,6 +168,10 @@ class FileTests(WildcardTestCase):
     def test_file_that_cannot_be_read(self) -> None:
         cause = f"{self.path} cannot be read: No such file or directory"
         self.assertEqual(self.refusal(), cause)
+
+    def test_named_pipe_is_not_waited_for(self) -> None:
+        os.mkfifo(self.path)
+        self.assertEqual(self.refusal(), f"{self.path} cannot be read: Not a regular file")
 
     def test_file_without_a_pattern(self) -> None:
         """Else a list that was lost on its way would refuse all mail for good."""

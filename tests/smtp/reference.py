@@ -262,9 +262,9 @@ class Conversation:
         return self._transaction
 
     def _data(self, argument: bytes) -> None:
-        if argument:
-            raise Refused("501 5.5.4")
         try:
+            if argument:
+                raise Refused("501 5.5.4")
             transaction = self._ready_transaction()
             if transaction.has_chunks or transaction.binary:
                 raise Refused("503 5.5.1")

@@ -346,6 +346,16 @@ class BrokenBackendTests(SynchronousTestCase):
         self.assert_local_error()
         self.assertIn("broken", str(self.session.events[0]["log_failure"]))
 
+    def test_raises_what_is_no_exception(self) -> None:
+        """As in a Deferred."""
+
+        def fail(envelope: Envelope) -> IResult:
+            raise SystemExit("broken")
+
+        self.session.backend.save = fail
+        self.assert_local_error()
+        self.assertIn("broken", str(self.session.events[0]["log_failure"]))
+
     def test_fails(self) -> None:
         def fail(envelope: Envelope) -> Deferred[IResult]:
             answer: Deferred[IResult] = Deferred()

@@ -537,11 +537,14 @@ class Refusals(TLSTestCase):
 
     def test_files_that_cannot_be_read(self) -> None:
         for name in ("private_key_file", "public_key_file", "root_cas_file"):
-            for line, path in [
-                (f"{name}: cannot be read: No such file or directory", "not there"),
-                (f"{name}: cannot be read: Is a directory", str(self.directory)),
-                (f"{name}: cannot be read: embedded null byte", "a\0b"),
+            for cause, path in [
+                ("No such file or directory", "not there"),
+                ("Is a directory", str(self.directory)),
+                ("Not a regular file", "/dev/zero"),
+                ("embedded null byte", "a\0b"),
             ]:
+                shown = path.replace("\0", r"\x00")
+                line = f"{name}: {shown} cannot be read: {cause}"
                 self.assert_refused(line, **{name: path})
 
     def test_files_that_hold_something_else(self) -> None:

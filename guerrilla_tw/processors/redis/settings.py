@@ -124,9 +124,9 @@ class RedisConfig(msgspec.Struct, frozen=True):
 
 def written(interface: Interface) -> str:
     """:returns: as the setting has it."""
-    host, port, path = interface
-    if path:
-        return f"unix:{path}"
+    if interface.path:
+        return f"unix:{interface.path}"
+    host, port = interface.host, interface.port
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

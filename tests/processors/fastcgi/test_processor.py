@@ -25,9 +25,10 @@ from guerrilla_tw.mail.body import Body, BodyStorage
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.processors import BUILTIN
 from guerrilla_tw.processors.fastcgi.processor import fastcgi
+from guerrilla_tw.testing.processor import InlinePool
 from tests.processors.fastcgi.test_protocol import END
 from tests.processors.fastcgi.test_records import padded
-from tests.processors.support import InlinePool, make_envelope
+from tests.processors.support import make_envelope
 
 SETTINGS = {
     "fcgi_connection_type": "unix",

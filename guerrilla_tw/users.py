@@ -1,0 +1,85 @@
+"""Whom a process is about to become, and what only root can change."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class User:
+    """
+    Whom a process of root's is about to become, for ever.
+
+    What such a user may change must not be opened by root: links in it may lead anywhere.
+
+    :param uid: of the user, -1 for the one that the process has.
+    :param gid: of the user's main group, -1 for the one that the process has.
+    """
+
+    uid: int = -1
+    gid: int = -1
+
+    @property
+    def name(self) -> str:
+        """What the user is called, or the number of one who has no name."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+    @property
+    def has_come(self) -> bool:
+        """Whether the process is that user now, and was another before."""
+        return self.uid > 0 and self.uid == os.geteuid()
+
+    @contextmanager
+    def rights(self) -> Iterator[None]:
+        """
+        Have that user's rights and no others for a while. For root, while it has one thread.
+
+        :raises PermissionError: what was done in it raised one; the user is named.
+        """
+        is_another = os.geteuid() == 0 and self.uid > 0
+        with ExitStack() as undo:
+            if os.geteuid() == 0 and self.gid >= 0:
+                undo.callback(os.setegid, os.getegid())
+                os.setegid(self.gid)
+            if is_another:
+                undo.callback(os.setgroups, os.getgroups())
+                os.setgroups(os.getgrouplist(self.name, os.getegid()))
+                undo.callback(os.seteuid, 0)
+                os.seteuid(self.uid)
+            try:
+                yield
+            except PermissionError as error:
+                if is_another:
+                    error.strerror = f"{error.strerror} for user {self.name}"
+                raise
+
+
+#: Nobody else than it is.
+SAME_USER: Final = User()
+
+
+def only_root_changes(path: str) -> bool:
+    """
+    Tell whether only root can put something else in a place, by any link on the way to it.
+
+    :param path: absolute.
+    :raises OSError: it is not there.
+    """
+    found = os.lstat(path)
+    if found.st_uid != 0:
+        return False
+    parent = os.path.dirname(path)
+    if stat.S_ISLNK(found.st_mode):
+        target = os.path.join(parent, os.readlink(path))
+        return only_root_changes(parent) and only_root_changes(target)
+    is_closed = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return is_closed and (path == parent or only_root_changes(parent))

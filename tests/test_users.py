@@ -1,0 +1,151 @@
+"""Another user's rights for a while, and what only root can change."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from guerrilla_tw.users import SAME_USER, User, only_root_changes
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+class UserTestCase(SynchronousTestCase):
+    """A directory of root's that everybody may enter, and one in it of somebody else's."""
+
+    def setUp(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become somebody else")
+        # The directories above trial's own may be closed to others.
+        self.directory = Path(tempfile.mkdtemp(prefix="guerrilla-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory.chmod(0o755)
+        self.user = User(NOBODY.pw_uid, NOBODY.pw_gid)
+        self.own = self.directory / "own"
+        self.own.mkdir()
+        os.chown(self.own, self.user.uid, self.user.gid)
+
+
+def identity() -> tuple[int, int, int, int, list[int]]:
+    return os.getuid(), os.geteuid(), os.getgid(), os.getegid(), sorted(os.getgroups())
+
+
+class RightsTests(UserTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(self.assertEqual, identity(), identity())
+
+    def test_user(self) -> None:
+        before = identity()
+        with self.user.rights():
+            self.assertEqual(identity(), (0, self.user.uid, 0, self.user.gid, [self.user.gid]))
+            (self.own / "file").touch()
+            with self.assertRaises(PermissionError):
+                (self.directory / "file").touch()
+        self.assertEqual(identity(), before)
+        found = (self.own / "file").stat()
+        self.assertEqual((found.st_uid, found.st_gid), (self.user.uid, self.user.gid))
+
+    def test_all_groups_of_the_user(self) -> None:
+        for user in pwd.getpwall():
+            groups = os.getgrouplist(user.pw_name, user.pw_gid)
+            if user.pw_uid and len(groups) > 1:
+                with User(user.pw_uid, user.pw_gid).rights():
+                    self.assertEqual(sorted(os.getgroups()), sorted(groups))
+                return
+        raise SkipTest("nobody is in several groups here")
+
+    def test_refusal_names_the_user(self) -> None:
+        before = identity()
+        with self.assertRaises(PermissionError) as caught, self.user.rights():
+            (self.directory / "file").touch()
+        self.assertEqual(caught.exception.strerror, "Permission denied for user nobody")
+        self.assertEqual(identity(), before)
+
+    def test_user_without_a_name(self) -> None:
+        user = User(54321, 54322)
+        self.assertEqual(user.name, "54321")
+        with user.rights():
+            self.assertEqual(identity()[1:], (54321, 0, 54322, [54322]))
+
+    def test_group_alone(self) -> None:
+        before = identity()
+        with User(gid=7).rights():
+            self.assertEqual(identity(), (0, 0, 0, 7, before[-1]))
+        self.assertEqual(identity(), before)
+
+    def test_nobody_else(self) -> None:
+        before = identity()
+        with self.assertRaises(PermissionError) as caught, SAME_USER.rights():
+            self.assertEqual(identity(), before)
+            raise PermissionError(1, "no")
+        self.assertEqual(caught.exception.strerror, "no")
+
+    def test_process_that_has_become_the_user(self) -> None:
+        """It has no others any more."""
+        self.assertFalse(self.user.has_come)
+        with self.user.rights():
+            before = identity()
+            self.assertTrue(self.user.has_come)
+            with self.user.rights():
+                self.assertEqual(identity(), before)
+            self.assertEqual(identity(), before)
+        self.assertFalse(SAME_USER.has_come)
+        self.assertFalse(User(0, 0).has_come)
+
+
+class OnlyRootChangesTests(UserTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        above = {str(parent) for parent in self.directory.parents}
+        usual = os.lstat
+
+        def lstat(path: str) -> os.stat_result:
+            """Whoever may write there, as to /tmp."""
+            return usual("/" if path in above else path)
+
+        self.patch(os, "lstat", lstat)
+
+    def link(self, name: str, target: str | Path) -> str:
+        """:returns: the path of a link of root's in a directory of root's."""
+        link = self.directory / name
+        link.symlink_to(target)
+        return str(link)
+
+    def test_directories(self) -> None:
+        self.assertTrue(only_root_changes(str(self.directory)))
+        self.assertFalse(only_root_changes(str(self.own)))
+        os.chown(self.own, 0, 7)
+        self.assertTrue(only_root_changes(str(self.own)))
+        for mode in (0o775, 0o757, 0o1777):
+            self.own.chmod(mode)
+            self.assertFalse(only_root_changes(str(self.own)), oct(mode))
+
+    def test_directory_below_somebodys(self) -> None:
+        """He can put another one in its place."""
+        (self.own / "of root's").mkdir()
+        self.assertFalse(only_root_changes(str(self.own / "of root's")))
+
+    def test_links(self) -> None:
+        """As /var/run is one."""
+        (self.directory / "run").mkdir()
+        self.assertTrue(only_root_changes(self.link("good", self.directory / "run")))
+        self.assertFalse(only_root_changes(self.link("by somebody's", "own/../run")))
+        self.assertTrue(only_root_changes(self.link("other", "good/../run")))
+        self.assertFalse(only_root_changes(self.link("to somebody's", self.own)))
+
+    def test_link_by_way_of_somebodys(self) -> None:
+        """Where it leads to is root's, today."""
+        (self.directory / "run").mkdir()
+        (self.own / "back").symlink_to(self.directory / "run")
+        self.assertFalse(only_root_changes(str(self.own / "back")))
+        self.assertFalse(only_root_changes(self.link("there", self.own / "back")))
+
+    def test_not_there(self) -> None:
+        self.assertRaises(OSError, only_root_changes, str(self.directory / "nothing"))
