@@ -136,10 +136,10 @@ def describe(old: Config, new: Config, renewed: Collection[Event | ServerConfig]
     for server in new.servers:
         earlier = before.pop(server.interface, None)
         if earlier is None:
-            names.append(f"new server {server.listen_interface}")
+            names.append(f"new server {server.place}")
         elif changed := _changed_settings(earlier, server, server in renewed):
-            names.append(f"server {server.listen_interface} ({', '.join(changed)})")
-    names += [f"server {server.listen_interface} removed" for server in before.values()]
+            names.append(f"server {server.place} ({', '.join(changed)})")
+    names += [f"server {server.place} removed" for server in before.values()]
     return ", ".join(names) or "nothing has changed"
 
 

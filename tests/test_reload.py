@@ -21,12 +21,12 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from guerrilla_tw import ConfigError, Guerrilla, IBackendService, initialize_with, process_with
-from guerrilla_tw import servers as servers_module
 from guerrilla_tw.backends.gateway import InitializationError
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.listening import Listener, PlaceInUse
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.process import check_file_limit
+from guerrilla_tw.servers import listening_server as servers_module
 from tests.integration.daemon_process import free_port
 from tests.reload_support import ANY_PORT, MixedClock, ReloadTestCase, config, new_interface, server
 from tests.smtp.certificates import issue

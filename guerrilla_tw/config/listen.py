@@ -237,3 +237,16 @@ def _socket_path(place: Interface | Endpoint) -> str:
     if isinstance(place, Endpoint) and place.kind == "unix":
         return os.path.abspath(place.arguments[0])
     return ""
+
+
+def shown(text: str) -> str:
+    """
+    Show people a ``listen_interface``.
+
+    :param text: one that :func:`parse_listen_interface` takes.
+    :returns: the same, without the arguments of a plugin, which may be secrets.
+    """
+    place = parse_listen_interface(text)
+    if isinstance(place, Endpoint) and place.kind not in ("unix", "systemd"):
+        return f"{place.kind}:..."
+    return text

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from guerrilla_tw.config.durations import Duration
-from guerrilla_tw.config.listen import Endpoint, Interface, parse_listen_interface
+from guerrilla_tw.config.listen import Endpoint, Interface, parse_listen_interface, shown
 from guerrilla_tw.config.settings import ConfigError, check_host_name, set_choice, set_default
 
 # Setting of a server: what 0 means, the lowest value otherwise, and the highest.
@@ -162,3 +162,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     def interface(self) -> Interface | Endpoint:
         """What ``listen_interface`` says."""
         return parse_listen_interface(self.listen_interface)
+
+    @property
+    def place(self) -> str:
+        """``listen_interface`` for people to read, without what may be a secret of a plugin's."""
+        return shown(self.listen_interface)

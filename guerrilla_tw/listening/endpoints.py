@@ -12,7 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from guerrilla_tw.config import ConfigError
-from guerrilla_tw.config.listen import Endpoint, Interface, parse_listen_interface
+from guerrilla_tw.config.listen import Interface, parse_listen_interface, shown
 from guerrilla_tw.listening.sockets import BACKLOG, SystemdSocket, UNIXSocket
 from guerrilla_tw.users import SAME_USER, User
 
@@ -78,15 +78,7 @@ def cannot_listen(text: str, error: object, user: User) -> ConfigError:
         right, way = ("right any more", "restart, or use") if user.has_come else _NEVER_ROOT
         cause = f"{cause}: no {right} to ports below {_LOWEST_FREE_PORT}; {way} {_OTHER_WAYS}"
     kind = PlaceInUse if _errno(error) == errno.EADDRINUSE else ConfigError
-    return kind(f"cannot listen on {_shown(text)}: {cause}", "listen_interface")
-
-
-def _shown(text: str) -> str:
-    """:returns: the setting, without what may be a secret of a plugin's."""
-    place = parse_listen_interface(text)
-    if isinstance(place, Endpoint) and place.kind not in ("unix", "systemd"):
-        return f"the endpoint {place.kind}"
-    return text
+    return kind(f"cannot listen on {shown(text)}: {cause}", "listen_interface")
 
 
 def _errno(error: object) -> int:

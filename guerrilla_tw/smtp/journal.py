@@ -275,7 +275,7 @@ def _client(session: Session) -> dict[str, object]:
         "client_ip": session.client_ip,
         "proxy_ip": session.proxy_ip,
         "host_name": config.host_name,
-        "listen_interface": config.listen_interface,
+        "listen_interface": config.place,
         "tls": session.tls_version,
         "helo": session.helo,
     }

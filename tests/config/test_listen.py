@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.config import ServerConfig
 from guerrilla_tw.config.listen import (
     Endpoint,
     Interface,
@@ -169,3 +170,16 @@ class OverlapTests(SynchronousTestCase):
             places = [parse_listen_interface(text) for text in (one, other)]
             self.assertEqual(overlap(*places), expected, (one, other))
             self.assertEqual(overlap(*reversed(places)), expected, (other, one))
+
+
+class PlaceTests(SynchronousTestCase):
+    """How a place is told to people."""
+
+    def test_what_a_plugin_takes_may_be_a_secret(self) -> None:
+        for text, place in (
+            ("127.0.0.1:25", "127.0.0.1:25"),
+            ("unix:/run/x:mode=660", "unix:/run/x:mode=660"),
+            ("systemd:domain=INET:name=smtp", "systemd:domain=INET:name=smtp"),
+            ("tunnel:25261:key=s3cret", "tunnel:..."),
+        ):
+            self.assertEqual(ServerConfig(listen_interface=text).place, place)

@@ -204,18 +204,18 @@ class WaitingTests(PluginTestCase):
         listener = self.listen("made:key=secret")
         self.endpoint.result.errback(RuntimeError("no tor"))
         error = self.failureResultOf(listener.ready(), ConfigError).value
-        self.assertEqual(str(error), "listen_interface: cannot listen on the endpoint made: no tor")
+        self.assertEqual(str(error), "listen_interface: cannot listen on made:...: no tor")
 
     def test_fails_at_once(self) -> None:
         """In whatever way."""
         self.endpoint.result = fail(RuntimeError())
-        self.assert_refused("made:key=secret", "cannot listen on the endpoint made: RuntimeError")
+        self.assert_refused("made:key=secret", "cannot listen on made:...: RuntimeError")
 
         def listen(factory: IProtocolFactory) -> Deferred[IListeningPort]:
             raise RuntimeError("no tor")
 
         self.patch(self.endpoint, "listen", listen)
-        self.assert_refused("made:key=secret", "cannot listen on the endpoint made: no tor")
+        self.assert_refused("made:key=secret", "cannot listen on made:...: no tor")
 
     def test_closed_before_it_is_ready(self) -> None:
         port = Port()
