@@ -201,8 +201,8 @@ class Guerrilla(Service):
         self._phase = _Phase.STARTING
         started = self._take_turn(self._start)
         if self.parent is not None and self.parent.running:
-            # A parent looks at no Deferred. The log has the reason.
-            started.addErrback(lambda _: None)
+            # A parent looks at no Deferred. The log has the reason; others have looked by then.
+            self._reactor.callLater(0, started.addErrback, lambda _: None)
         return started
 
     @inlineCallbacks

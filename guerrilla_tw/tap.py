@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from twisted.logger import LogPublisher
@@ -10,7 +12,8 @@ from twisted.python import usage
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.logs.twistd import TwistdLogs
-from guerrilla_tw.twistd_service import TwistdGuerrilla, future_user
+from guerrilla_tw.twistd_service import TwistdGuerrilla
+from guerrilla_tw.users import User
 
 
 class Options(usage.Options):
@@ -60,6 +63,23 @@ def makeService(options: Options) -> Guerrilla:
     except ConfigError as error:
         raise SystemExit(str(error.in_file(file))) from None
     return daemon
+
+
+def future_user(twistd: Mapping[str, Any]) -> User:
+    """
+    Find out whom twistd is about to change to.
+
+    :param twistd: its options; empty under ``python -m twisted``.
+    :raises ConfigError: there is no such user.
+    """
+    uid, gid = twistd.get("uid"), twistd.get("gid")
+    if uid is not None:
+        try:
+            main_group = pwd.getpwuid(uid).pw_gid
+        except KeyError:
+            raise ConfigError(f"there is no user {uid}", "--uid") from None
+        gid = main_group if gid is None else gid
+    return User(-1 if uid is None else uid, -1 if gid is None else gid)
 
 
 def _check(file: str) -> NoReturn:

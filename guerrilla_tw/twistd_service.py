@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import pwd
 import signal
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -38,7 +37,7 @@ class TwistdGuerrilla(Guerrilla):
     :param file: the configuration, which SIGHUP reads again; empty for the default one.
     :param twistd: twistd's own options; empty under ``python -m twisted``.
     :param logs: where lines go.
-    :param user: whom twistd is about to make it, see :func:`future_user`.
+    :param user: whom twistd is about to make it, as its options say.
     :raises ConfigError: as the parent.
     """
 
@@ -51,6 +50,7 @@ class TwistdGuerrilla(Guerrilla):
         self._reactor: Any = reactor
         self._twistd = twistd
         self._twistd_logs = logs
+        self._user = user
         self._starter = _Starter(twistd)
         self._reload_wanted = False
         # Until it serves, nothing is reloaded.
@@ -93,6 +93,15 @@ class TwistdGuerrilla(Guerrilla):
         # python -m twisted has not called the above.
         self._signals.catch()
         self._reactor.callWhenRunning(self._signals.watch_endings)
+        library = os.path.dirname(os.__file__)
+        if self._user.has_come and not os.access(library, os.R_OK | os.X_OK):
+            cause = "modules that are first needed from now on will be missing"
+            self.log.warn(
+                "user {user} cannot read {path}: {cause}",
+                user=self._user.name,
+                path=library,
+                cause=cause,
+            )
         return super().startService().addCallbacks(self._serve, self._give_up)
 
     def stopService(self) -> Deferred[None]:
@@ -178,23 +187,6 @@ class TwistdGuerrilla(Guerrilla):
         os.kill(os.getpid(), number)
         # The first process of a container does not die of that.
         os._exit(128 + number)
-
-
-def future_user(twistd: Mapping[str, Any]) -> User:
-    """
-    Find out whom twistd is about to change to.
-
-    :param twistd: its options; empty under ``python -m twisted``.
-    :raises ConfigError: there is no such user.
-    """
-    uid, gid = twistd.get("uid"), twistd.get("gid")
-    if uid is not None:
-        try:
-            main_group = pwd.getpwuid(uid).pw_gid
-        except KeyError:
-            raise ConfigError(f"there is no user {uid}", "--uid") from None
-        gid = main_group if gid is None else gid
-    return User(-1 if uid is None else uid, -1 if gid is None else gid)
 
 
 class _Refusal(SystemExit, Exception):

@@ -215,7 +215,8 @@ class AddProcessorTests(EmbeddingTestCase):
     def test_unknown_name_in_the_chain(self) -> None:
         daemon = self.make(make_config(save_process="FunkyLoger"))
         daemon.add_processor("FunkyLogger", lambda svc: process_with(svc, lambda *_: None))
-        refusal = "backend_config.save_process: unknown processor 'FunkyLoger' (did you mean funkylogger?)"
+        guess = "(did you mean funkylogger?)"
+        refusal = f"backend_config.save_process: unknown processor 'FunkyLoger' {guess}"
         for refuse in (daemon.check, daemon.privilegedStartService):
             error = self.assertRaises(ConfigError, refuse)
             self.assertEqual(str(error), refusal)

@@ -28,7 +28,7 @@ from guerrilla_tw.config import ConfigError
 from guerrilla_tw.config.listen import Interface
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.interfaces import IBackendService
-from guerrilla_tw.twistd_service import future_user
+from guerrilla_tw.tap import future_user
 from guerrilla_tw.users import SAME_USER, User
 
 InlineCallbacks = Generator[Deferred[None], object, None]
@@ -268,6 +268,22 @@ class TwistdTests(StartTestCase):
         os.close(read)
         yield service.startService()
         yield service.stopService()
+
+    @inlineCallbacks
+    def test_user_who_cannot_read_python(self) -> InlineCallbacks:
+        """Else he is told that there is no such module, which there is."""
+        log = self.directory / "log"
+        self.configure(log_file=str(log.absolute()))
+        usual, library = os.access, os.path.dirname(os.__file__)
+        self.patch(os, "access", lambda path, *how: path != library and usual(path, *how))
+        for uid, is_said in ((0, False), (1000, True)):
+            service = self.make()
+            self.patch(service, "_user", User(1000, 1000))
+            self.patch(os, "geteuid", lambda uid=uid: uid)
+            yield self.start(service)
+            yield service.stopService()
+            said = f"user {User(1000).name} cannot read {library}: modules"
+            self.assertIs(said in log.read_text(), is_said)
 
     def test_user_whom_twistd_changes_to(self) -> None:
         nobody = pwd.getpwnam("nobody")

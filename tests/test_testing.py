@@ -101,6 +101,14 @@ class ReceivingTests(InboxTestCase):
         recipients = [mail.recipients for mail in await both]
         self.assertEqual(recipients, [["bob@example.org"], ["carol@example.org"]])
 
+    async def test_wait_again(self) -> None:
+        """Whoever got what he waited for is not told again."""
+        inbox = await self.start()
+        for count in (1, 2):
+            waiting = inbox.wait_for(count)
+            await deferToThread(send_message, inbox)
+            self.assertEqual(len(await waiting), count)
+
     async def test_wait_in_vain(self) -> None:
         inbox = await self.start()
         await deferToThread(send_message, inbox)
@@ -317,6 +325,13 @@ class RunningInboxTests(SynchronousTestCase):
             self.assertEqual(own_threads(), [])
             with self.assertRaises(ConnectionRefusedError):
                 send_message(inbox)
+
+    def test_clients_are_told_goodbye(self) -> None:
+        with running_inbox() as inbox:
+            client = smtplib.SMTP(inbox.host, inbox.port, timeout=30)
+            self.addCleanup(client.close)
+            client.noop()
+        self.assertEqual(client.getreply(), (421, b"4.3.2 shutting down, try again later"))
 
     def test_where_there_is_no_epoll(self) -> None:
         with (

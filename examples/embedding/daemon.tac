@@ -27,7 +27,7 @@ class Mail(Guerrilla):
         return super().startService().addErrback(self._give_up)
 
     def _give_up(self, failure: Failure) -> None:
-        self.log.critical("cannot start: {reason}", reason=failure.value)
+        # The log has the reason already.
         reactor.callWhenRunning(reactor.stop)
 
 

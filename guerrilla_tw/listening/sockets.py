@@ -93,6 +93,8 @@ class SystemdSocket:
         # and would set the rights of a UNIX socket's file, which are systemd's to set.
         assert isinstance(passed, AdoptedStreamServerEndpoint)
         _check_free(passed.fileno)
+        if not stat.S_ISSOCK(os.fstat(passed.fileno).st_mode):
+            raise ValueError("what systemd has passed is no socket")
         with socket.socket(fileno=os.dup(passed.fileno)) as adopted:
             _check_kind(adopted, passed.addressFamily)
             adopted.setblocking(False)

@@ -52,6 +52,7 @@ OTHERS = {
     ("logging.rst", "[Definition]"): "tests.smtp.test_journal.DocumentedTests",
     ("logging.rst", "2026-"): "tests.logs.test_documented.DocumentedTests",
     ("logging.rst", '{"time":'): "tests.logs.test_documented.DocumentedTests",
+    ("life.rst", "guerrilla.json: log_file: "): "tests.logs.test_logs.UserTests",
     ("life.rst", "config.json: servers: max_clients"): "tests.test_process.FileLimitTests",
     ("life.rst", "Status: "): "tests.integration.test_life.NotifyTests",
     ("maildiranasaurus/README.rst", "{"): "tests.test_maildiranasaurus.ReadmeTests",

@@ -69,7 +69,8 @@ class RefusalTests(DaemonTestCase):
     def test_log_file_that_cannot_be_written(self) -> None:
         config = self.write_config(log_file="missing/log")
         self.assert_refused_before_the_fork(
-            config, r"test\.json: log_file: .*/missing/log cannot be written: No such file or directory"
+            config,
+            r"test\.json: log_file: .*/missing/log cannot be written: No such file or directory",
         )
 
     def assert_refused_after_the_fork(self, line: str, **changes: object) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 
 from twisted.internet.address import UNIXAddress
@@ -323,6 +324,17 @@ class SystemdTests(SynchronousTestCase):
             for text, cause in causes.items()
         ]
         self.assertEqual((first, second), (expected, expected))
+
+    def test_no_socket(self) -> None:
+        """As of ListenFIFO=. It is let go of, too."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, writer)
+        pipe = open(reader, "rb")  # noqa: SIM115  # closed below
+        self.addCleanup(pipe.close)
+        self.passed["pipe"] = cast(Any, pipe)
+        text = "systemd:domain=INET:name=pipe"
+        cause = f"cannot listen on {text}: what systemd has passed is no socket"
+        self.assertEqual(self.run_adopter(text), [[cause], [cause]])
 
     def test_wrong_domain(self) -> None:
         local = self.open("local", socket.AF_UNIX, os.path.relpath(self.mktemp()))
