@@ -81,8 +81,7 @@ class ServerTests(TestCase):
         error = self.assertRaises(ConfigError, daemon.privilegedStartService)
         self.assertEqual(
             str(error),
-            "servers[1].listen_interface: cannot listen on unix:/dev/null/no: "
-            "Not a directory",
+            "servers[1].listen_interface: cannot listen on unix:/dev/null/no: Not a directory",
         )
         # Twisted lets go of a port in its next turn.
         await deferLater(reactor, 0)
