@@ -20,8 +20,8 @@ def open_file(path: str) -> BinaryIO:
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except ValueError as error:
-        raise OSError(errno.EINVAL, str(error)) from None
+    except ValueError:  # NUL, or half a character; Python's words vary.
+        raise OSError(errno.EINVAL, "it is no path") from None
     mode = os.fstat(file).st_mode
     if not stat.S_ISREG(mode):
         os.close(file)

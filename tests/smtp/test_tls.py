@@ -541,7 +541,7 @@ class Refusals(TLSTestCase):
                 ("No such file or directory", "not there"),
                 ("Is a directory", str(self.directory)),
                 ("Not a regular file", "/dev/zero"),
-                ("embedded null byte", "a\0b"),
+                ("it is no path", "a\0b"),
             ]:
                 shown = path.replace("\0", r"\x00")
                 line = f"{name}: {shown} cannot be read: {cause}"
