@@ -6,11 +6,18 @@ from collections import deque
 from contextlib import suppress
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from guerrilla_tw.backends.results import FULL, NOT_RUNNING, PROCESSING_FAILED, TIMED_OUT
+from guerrilla_tw.backends.deadlines import Deadlines
+from guerrilla_tw.backends.results import (
+    FULL,
+    NOT_RUNNING,
+    PROCESSING_FAILED,
+    TIMED_OUT,
+    Result,
+)
 from guerrilla_tw.interfaces import IProcessor, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 
@@ -25,13 +32,12 @@ _END_FOR_NOBODY = "{queued_id}: end of work whose client has left: "
 class _Job:
     """One envelope whose answer was not known at once."""
 
-    __slots__ = ("envelope", "has_timed_out", "reply", "timer")
+    __slots__ = ("envelope", "has_timed_out", "reply")
 
-    def __init__(self, envelope: Envelope, reply: Deferred[IResult], timer: IDelayedCall) -> None:
+    def __init__(self, envelope: Envelope, reply: Deferred[IResult]) -> None:
         self.envelope = envelope
         # Answers the client, once; None from then on, while the work may still go on.
         self.reply: Deferred[IResult] | None = reply
-        self.timer = timer
         # Whether the client was told to try again.
         self.has_timed_out = False
 
@@ -67,6 +73,8 @@ class Conveyor:
         self._busy = 0
         self._advancing = False
         self._waiting: deque[_Job] = deque()
+        # Those whose client waits.
+        self._in_time = Deadlines(clock, self._time_out)
         self._drained: Deferred[None] | None = None
 
     def submit(self, envelope: Envelope) -> IResult | Deferred[IResult]:
@@ -113,8 +121,8 @@ class Conveyor:
 
     def _job(self, envelope: Envelope) -> _Job:
         reply: Deferred[IResult] = Deferred(lambda _: self._cancelled(job))
-        timer = self._clock.callLater(self._timeout, lambda: self._time_out(job))
-        job = _Job(envelope, reply, timer)
+        job = _Job(envelope, reply)
+        self._in_time.begin(job, self._timeout)
         return job
 
     def _process(self, envelope: Envelope) -> IResult | Deferred[IResult]:
@@ -129,7 +137,8 @@ class Conveyor:
         return outcome.addCallback(self._checked).addErrback(self._failed, envelope)
 
     def _checked(self, outcome: object) -> IResult:
-        if not IResult.providedBy(outcome):
+        # Ours first: to ask for an interface takes longer.
+        if not (isinstance(outcome, Result) or IResult.providedBy(outcome)):
             # Not its repr, which may be the whole message.
             raise TypeError(f"a processor answered with {type(outcome).__name__}, not a result")
         result: IResult = outcome
@@ -149,10 +158,8 @@ class Conveyor:
         self._release()
 
     def _answer(self, result: IResult, job: _Job) -> None:
-        reply, job.reply = job.reply, None
-        if reply is not None:
-            job.timer.cancel()
-            reply.callback(result)
+        if job.reply is not None:
+            self._untimed(job).callback(result)
             return
         # What is stored after all will be stored twice, which an operator can prevent. Clients
         # that do not wait for an answer are no concern of his.
@@ -168,9 +175,14 @@ class Conveyor:
 
     def _release(self) -> None:
         self._busy -= 1
-        if self._advancing:
-            # The loop below runs further down the stack; one for each answer would overflow it.
-            return
+        if self._waiting and not self._advancing:
+            self._advance()
+        if self._drained is not None and not self._busy and not self._waiting:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def _advance(self) -> None:
+        # One loop for all: one for each answer, the one within the other, would overflow the stack.
         self._advancing = True
         while self._waiting and self._busy < self._slots:
             job = self._waiting.popleft()
@@ -180,9 +192,6 @@ class Conveyor:
             else:
                 self._finish(outcome, job)
         self._advancing = False
-        if self._drained is not None and not self._busy and not self._waiting:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
 
     def _time_out(self, job: _Job) -> None:
         reply = self._abandon(job)
@@ -195,13 +204,17 @@ class Conveyor:
         reply.callback(TIMED_OUT)
 
     def _cancelled(self, job: _Job) -> None:
-        job.timer.cancel()
         self._abandon(job).errback(CancelledError())
 
     def _abandon(self, job: _Job) -> Deferred[IResult]:
         """Nobody waits for this job any more: it goes off the conveyor if it has not begun."""
-        reply, job.reply = job.reply, None
-        assert reply is not None
         with suppress(ValueError):  # It has begun then, and ends by itself.
             self._waiting.remove(job)
+        return self._untimed(job)
+
+    def _untimed(self, job: _Job) -> Deferred[IResult]:
+        """:returns: what answers the client of a job; nothing else ever will."""
+        reply, job.reply = job.reply, None
+        assert reply is not None
+        self._in_time.end(job)
         return reply

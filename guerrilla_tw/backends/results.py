@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 from zope.interface import implementer
@@ -16,7 +17,19 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 # First digits of reply codes, the worst first.
 _SEVERITY = (4, 5, 2)
 _CODE = re.compile(r"250|[45][0-9]{2}")
+# As many pairs of them are known to fit.
+_MOST_CODES = 64
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+
+
+# There are few, and each message has one.
+@lru_cache(_MOST_CODES, typed=True)
+def _check_codes(code: int, enhanced: str) -> None:
+    """:raises ValueError: they do not fit, or are no result's."""
+    digits = str(code)
+    match = _CODE.fullmatch(digits) and _ENHANCED.fullmatch(enhanced)
+    if not match or digits[0] != enhanced[0] or digits == "421":
+        raise ValueError(f"not a result: {code!r} {enhanced!r}")
 
 
 @implementer(IResult)
@@ -35,14 +48,11 @@ class Result(msgspec.Struct, frozen=True):
     text: str
 
     def __post_init__(self) -> None:
-        code = str(self.code)
-        match = _CODE.fullmatch(code) and _ENHANCED.fullmatch(self.enhanced)
-        if not match or code[0] != self.enhanced[0] or code == "421":
-            raise ValueError(f"not a result: {self.code!r} {self.enhanced!r}")
+        _check_codes(self.code, self.enhanced)
         # For the reply, and for whoever logs it.
-        fits = self.text.isascii() and self.text.isprintable() and len(self.text) <= _LONGEST_TEXT
-        if not fits:
-            cleaned = _UNPRINTABLE.sub("?", self.text)[:_LONGEST_TEXT]
+        text = self.text
+        if not (text.isascii() and text.isprintable() and len(text) <= _LONGEST_TEXT):
+            cleaned = _UNPRINTABLE.sub("?", text)[:_LONGEST_TEXT]
             msgspec.structs.force_setattr(self, "text", cleaned)
 
 

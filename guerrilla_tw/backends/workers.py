@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -10,25 +12,16 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 T = TypeVar("T")
-
-
-class _DaemonThread(Thread):
-    """A thread that does not keep a process alive when its work hangs for good."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, daemon=True)
-
-
-class _DaemonThreadPool(ThreadPool):
-    threadFactory = _DaemonThread
 
 
 class WorkerPool(Service):
     """
     A thread pool that lives as long as its service runs.
+
+    Not Twisted's, which takes several times as long to hand something over, and wakes the reactor
+    up for each result: what threads bring while it is being woken up is taken with the rest.
 
     :param reactor: where results are handed back.
     :param size: number of threads at most; they are started when they are first needed.
@@ -39,13 +32,14 @@ class WorkerPool(Service):
         self.setName(name)
         self.size = size
         self._reactor = reactor
-        self._pool = _DaemonThreadPool(0, size, name)
+        self._threads: list[Thread] = []
+        # None for a thread that shall end.
+        self._work: SimpleQueue[tuple[Deferred[Any], Callable[..., Any], Any] | None]
+        self._work = SimpleQueue()
+        self._results: deque[tuple[Deferred[Any], Any]] = deque()
+        self._is_waking = False
+        # How much work there is, results that are not handed back included.
         self._busy = 0
-
-    def startService(self) -> None:
-        """Allow work."""
-        super().startService()
-        self._pool.start()
 
     def stopService(self) -> None:
         """
@@ -63,24 +57,49 @@ class WorkerPool(Service):
 
         Cancelling the Deferred ends the waiting only: a thread cannot be stopped.
         """
-        # Not deferToThreadPool: the thread is busy until it ends, even if nobody waits for it.
         work: Deferred[T] = Deferred()
-
-        def end(success: bool, result: T | Failure) -> None:
-            self._reactor.callFromThread(self._end, work, result)
-
         self._busy += 1
-        self._pool.callInThreadWithCallback(end, function, *args)
+        if len(self._threads) < min(self._busy, self.size):
+            # It does not keep the process alive when its work hangs for good.
+            thread = Thread(target=self._run, name=f"{self.name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._work.put((work, function, args))
         return work
 
-    def _end(self, work: Deferred[T], result: T | Failure) -> None:
-        self._busy -= 1
-        if isinstance(result, Deferred):
-            result = Failure(TypeError("a function for a worker returned a Deferred"))
-        work.callback(result)
+    def _run(self) -> None:
+        """Work, in a thread."""
+        while (task := self._work.get()) is not None:
+            work, function, args = task
+            try:
+                result = function(*args)
+            except BaseException:
+                result = Failure()
+            self._results.append((work, result))
+            if not self._is_waking:
+                # Two threads may be here at once: then the reactor comes twice, and that is all.
+                self._is_waking = True
+                self._reactor.callFromThread(self._hand_back)
+            # Not while waiting for more: a message may be large.
+            del task, work, function, args, result
+
+    def _hand_back(self) -> None:
+        # First, since a thread that has a result later looks at it later.
+        self._is_waking = False
+        for _ in range(len(self._results)):
+            work, result = self._results.popleft()
+            self._busy -= 1
+            if isinstance(result, Deferred):
+                result = Failure(TypeError("a function for a worker returned a Deferred"))
+            work.callback(result)
         # After what the callbacks may have asked for.
         self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
-        if self._pool.started and not (self.running or self._busy):
-            self._pool.stop()
+        if self.running or self._busy:
+            return
+        threads, self._threads = self._threads, []
+        for _ in threads:
+            self._work.put(None)
+        for thread in threads:
+            thread.join()

@@ -48,6 +48,16 @@ class FakeReactor(Clock):
         """Wait for a thread to hand something back, and run it here."""
         self._handed_back.get(timeout=PATIENCE)()
 
+    def run_until(self, *works: Deferred[Any]) -> None:
+        """Wait until all of these have come back."""
+        while not all(work.called for work in works):
+            self.run_one()
+
+    @property
+    def handed_back(self) -> int:
+        """How much waits for :meth:`run_one`."""
+        return self._handed_back.qsize()
+
 
 class SteppedPool(WorkerPool):
     """A pool whose functions run here, one at a time and in order, when the test steps it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from threading import Barrier, Event, Thread
+from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,6 +14,10 @@ from zope.interface.verify import verifyObject
 
 from guerrilla_tw.backends.workers import WorkerPool
 from tests.backends.fakes import PATIENCE, FakeReactor
+
+
+class Message:
+    """Something that can be looked for when it is gone."""
 
 
 class WorkerPoolTests(SynchronousTestCase):
@@ -76,8 +82,7 @@ class WorkerPoolTests(SynchronousTestCase):
         pool = self.start()
         failed = pool.defer(int, "no number")
         work = pool.defer(int, "7")
-        self.reactor.run_one()
-        self.reactor.run_one()
+        self.reactor.run_until(failed, work)
         self.failureResultOf(failed, ValueError)
         self.assertEqual(self.successResultOf(work), 7)
 
@@ -97,9 +102,30 @@ class WorkerPoolTests(SynchronousTestCase):
             return threading.current_thread()
 
         works = [pool.defer(meet) for _ in range(6)]
-        for _ in works:
-            self.reactor.run_one()
+        self.reactor.run_until(*works)
         self.assertEqual(len({self.successResultOf(work) for work in works}), 2)
+
+    def test_reactor_is_woken_up_once_for_what_comes_meanwhile(self) -> None:
+        pool = self.start()
+        begun = Event()
+        works: list[Deferred[Any]] = [pool.defer(int, "7"), pool.defer(int, "8")]
+        works.append(pool.defer(begun.set))
+        # The only thread has the third when it has put down the first two.
+        self.assertTrue(begun.wait(PATIENCE))
+        self.assertEqual(self.reactor.handed_back, 1)
+        self.reactor.run_one()
+        self.assertEqual([self.successResultOf(work) for work in works[:2]], [7, 8])
+        self.reactor.run_until(*works)
+
+    def test_nothing_is_kept_of_what_is_done(self) -> None:
+        pool = self.start()
+        message = Message()
+        reference = weakref.ref(message)
+        self.reactor.run_until(pool.defer(id, message))
+        del message
+        # The thread may be on its way back to where it waits.
+        self.reactor.run_until(pool.defer(int))
+        self.assertIsNone(reference())
 
     def test_threads_end_with_the_service(self) -> None:
         pool = self.start()

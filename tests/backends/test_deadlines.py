@@ -1,0 +1,61 @@
+"""Many deadlines with one timer."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from guerrilla_tw.backends.deadlines import Deadlines
+
+
+class DeadlinesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.late: list[tuple[str, float]] = []
+        self.deadlines: Deadlines[str] = Deadlines(self.clock, self.give_up)
+
+    def give_up(self, item: str) -> None:
+        self.late.append((item, self.clock.seconds()))
+
+    def test_each_at_its_end(self) -> None:
+        for item, seconds in (("a", 5.0), ("b", 2.0), ("c", 5.0), ("d", 7.0), ("e", 0.0)):
+            self.deadlines.begin(item, seconds)
+        self.clock.pump([0.0] + [0.5] * 20)
+        self.assertEqual(self.late, [("e", 0.0), ("b", 2.0), ("a", 5.0), ("c", 5.0), ("d", 7.0)])
+
+    def test_what_is_done_in_time_is_not_given_up(self) -> None:
+        for item in "abc":
+            self.deadlines.begin(item, 5)
+        self.assertTrue(self.deadlines.end("a"))
+        self.clock.advance(3)
+        self.deadlines.begin("d", 5)
+        self.assertTrue(self.deadlines.end("c"))
+        self.clock.advance(2)
+        self.assertEqual(self.late, [("b", 5.0)])
+        self.assertFalse(self.deadlines.end("b"))
+        self.clock.advance(3)
+        self.assertEqual(self.late, [("b", 5.0), ("d", 8.0)])
+
+    def test_one_timer_and_none_when_there_is_nothing(self) -> None:
+        for number in range(100):
+            self.deadlines.begin(str(number), 5)
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        for number in range(100):
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            self.deadlines.end(str(number))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_whoever_is_told_may_end_and_begin_others(self) -> None:
+        def give_up(item: str) -> None:
+            self.give_up(item)
+            if item == "a":
+                self.deadlines.end("b")
+                self.deadlines.begin("c", 1)
+
+        self.deadlines = Deadlines(self.clock, give_up)
+        self.deadlines.begin("a", 5)
+        self.deadlines.begin("b", 5)
+        self.deadlines.begin("d", 9)
+        self.clock.pump([5, 1, 3])
+        self.assertEqual(self.late, [("a", 5.0), ("c", 6.0), ("d", 9.0)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
