@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.body import Body
-from guerrilla_tw.mail.headers import MAX_HEADER_BLOCK, Headers, header_block
+from guerrilla_tw.mail.headers import MAX_HEADER_BLOCK, Headers, find_subject, header_block
+from guerrilla_tw.mail.queue_ids import QueueIds
 
 # Octets that are read at once of what is in a file.
 _PIECE = 2**16
+_new_id = QueueIds().new
+# What a new envelope begins with. Nothing changes them.
+_NULL_PATH = Address(null_path=True)
+_NO_HEADERS = Headers()
 
 
 class Envelope:
@@ -114,14 +118,14 @@ class Envelope:
         self.esmtp = esmtp
         self.lmtp = lmtp
         self.utf8 = utf8
-        self.mail_from = Address(null_path=True)
+        self.mail_from = _NULL_PATH
         self.rcpt_to: list[Address] = []
         self.subject = ""
-        self.header = Headers()
+        self.header = _NO_HEADERS
         self.values: dict[str, object] = {}
         self.hashes: list[str] = []
         self.delivery_header = ""
-        self.queued_id = os.urandom(16).hex()
+        self.queued_id = _new_id()
         self.stored_as = ""
         self.answer_by = math.inf
         self.body = Body() if body is None else body
@@ -174,8 +178,9 @@ class Envelope:
     def parse_headers(self) -> None:
         """Set :attr:`header` and :attr:`subject` from the body, which is complete by then."""
         # One octet more shows that the last line may not be whole.
-        self.header = Headers(header_block(self.body.head(MAX_HEADER_BLOCK + 1)))
-        self.subject = self.header.get("Subject") or ""
+        block = header_block(self.body.head(MAX_HEADER_BLOCK + 1))
+        self.header = Headers(block)
+        self.subject = find_subject(block)
 
     def snapshot(self) -> Envelope:
         """

@@ -20,7 +20,10 @@ MAX_HEADER_BLOCK = 256 * 1024
 _MAX_DECODED = 16 * 1024
 
 _NAME = rb"([!-9;-~]+)[ \t]*:"
-_FIELD = re.compile(rb"^" + _NAME + rb"(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_VALUE = rb"(.*(?:\n[ \t].*)*)"
+_FIELD = re.compile(rb"^" + _NAME + _VALUE, re.MULTILINE)
+# Without MULTILINE, which looks at each octet.
+_SUBJECT = re.compile(rb"\nsubject[ \t]*:" + _VALUE, re.IGNORECASE)
 # A message from an mbox file may still have its separator line in front.
 _FIRST_LINE = re.compile(rb"(?:>?From |" + _NAME + rb")")
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
@@ -110,6 +113,17 @@ class Headers:
             # One assignment: two threads may do this at once.
             self._fields = names, values
         return self._fields
+
+
+def find_subject(block: bytes) -> str:
+    """
+    Find the subject, and not all fields for its sake: it is asked for of each message.
+
+    :param block: as for :class:`Headers`.
+    :returns: what :meth:`Headers.get` gives; empty if there is no such field.
+    """
+    field = _SUBJECT.search(b"\n" + block)
+    return "" if field is None else decode_words(_unfolded(field[1]))
 
 
 def header_block(data: bytes) -> bytes:

@@ -28,10 +28,9 @@ def hasher(svc: IBackendService) -> Decorator:
 def _hash(envelope: Envelope, task: Task) -> None:
     if task is not Task.SAVE_MAIL:
         return
-    message = blake2s(digest_size=_DIGEST_OCTETS)
     # The parts are set apart by NUL, which none of them holds.
-    for part in (envelope.queued_id, str(envelope.mail_from), envelope.subject):
-        message.update(part.encode("utf-8") + b"\0")
+    parts = f"{envelope.queued_id}\0{envelope.mail_from}\0{envelope.subject}\0"
+    message = blake2s(parts.encode("utf-8"), digest_size=_DIGEST_OCTETS)
     hashes = []
     for recipient in envelope.rcpt_to:
         copy = message.copy()

@@ -58,12 +58,13 @@ def _delivery_header(envelope: Envelope, primary_host: str, date: str) -> str:
     recipient = envelope.rcpt_to[0]
     if primary_host:
         recipient = msgspec.structs.replace(recipient, host=primary_host, ip=None)
+    domain = recipient.domain
     helo = _UNSAFE.sub("?", envelope.helo)
     message_id = envelope.hashes[0] if envelope.hashes else envelope.queued_id
     return (
         f"Delivered-To: {recipient}\r\n"
         f"Received: from {helo} ({helo}{_literal(envelope.remote_ip)})\r\n"
-        f"\tby {recipient.domain} with {envelope.protocol} id {message_id}@{recipient.domain};\r\n"
+        f"\tby {domain} with {envelope.protocol} id {message_id}@{domain};\r\n"
         f"\t{date}\r\n"
     )
 

@@ -10,13 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from guerrilla_tw.mail.headers import Headers, decode_words, header_block
+from guerrilla_tw.mail.headers import Headers, decode_words, find_subject, header_block
 
 LIMIT = 256 * 1024
 
 VALUE_PIECES = [
     *(b"X", b":", b"\r\n", b"\n", b"\r", b" ", b"\0", b"\xff", b"\xed\xa0\x80", b"=?", b"?="),
     *(b"=?utf-7?q?+2AA-?=", b"=?utf-16?b?2AA=?=", b"=?x?q?=00=0D?="),
+]
+
+# What a search for one field must not take for it, or miss.
+BLOCK_PIECES = [
+    *(b"subject", b"SUBJECT", b"x", b":", b" ", b"\t", b"\r\n", b"\n", b"\r", b"\xff", b": v"),
+    *(b"\nSubject:", b"\nsubject :", b"\nsubjects:", b"\n\tsubject:", b"\n subject: w"),
+    b"\nsubject: =?utf-8?q?=C3=B6?=\n more",
 ]
 
 bounded = settings(max_examples=300, deadline=None, derandomize=True)
@@ -123,10 +130,30 @@ class HeadersTests(SynchronousTestCase):
             self.assertEqual(len(headers), fields)
 
 
+class FindSubjectTests(SynchronousTestCase):
+    """It is found as by those who have found all fields."""
+
+    @bounded
+    @given(st.lists(st.sampled_from(BLOCK_PIECES), max_size=20).map(b"".join))
+    def test_as_among_all(self, block: bytes) -> None:
+        self.assertEqual(find_subject(block), Headers(block).get("Subject") or "", block)
+
+    def test_hostile_blocks(self) -> None:
+        word = b"subject"
+        for unit in (word, b"%b\n" % word, b"x%b:\n" % word, b"%b \n" % word, b"x:\n \n"):
+            block = (unit * LIMIT)[:LIMIT]
+            self.assertEqual(find_subject(block), "")
+            self.assertEqual(find_subject(block + b"\nSubject: y"), "y")
+        blanks = b"\n" + word + b" " * LIMIT
+        self.assertEqual(find_subject(blanks * 2), "")
+
+
 class HeaderBlockTests(SynchronousTestCase):
     def test_ends_before_the_first_empty_line(self) -> None:
         self.assertEqual(header_block(b"A: 1\r\nB: 2\r\n\r\nC: 3\r\n\r\n"), b"A: 1\r\nB: 2\r\n")
         self.assertEqual(header_block(b"A: 1\nB: 2\n\nC: 3\n"), b"A: 1\nB: 2\n")
+        self.assertEqual(header_block(b"A: 1\n\nB: 2\r\n\r\nC: 3\n"), b"A: 1\n")
+        self.assertEqual(header_block(b"A: 1\r\n\r\nB: 2\n\nC: 3\n"), b"A: 1\r\n")
 
     def test_line_of_blanks_is_not_empty(self) -> None:
         self.assertEqual(header_block(b"A: 1\r\n \r\nB: 2\r\n\r\n"), b"A: 1\r\n \r\nB: 2\r\n")
