@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -22,13 +23,27 @@ from zope.interface import implementer
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.listening.endpoints import (
     PlaceInUse,
+    can_be_shared,
     cannot_listen,
     check_interface,
     make_endpoint,
+    open_socket,
 )
+from guerrilla_tw.listening.sockets import ListeningSocket, take_up
 from guerrilla_tw.users import SAME_USER, User
 
-__all__ = ["Listener", "PlaceInUse", "check_interface"]
+__all__ = [
+    "Listener",
+    "ListeningSocket",
+    "PlaceInUse",
+    "Sockets",
+    "can_be_shared",
+    "check_interface",
+    "name_of",
+    "open_socket",
+]
+
+Sockets = Callable[[str], ListeningSocket]
 
 # More than a kernel keeps: Linux at most 4096, unless it is told to keep more.
 _EVERYBODY: Final = 8192
@@ -45,11 +60,17 @@ class Listener:
     :param factory: makes their sessions.
     :param reactor: to listen with.
     :param user: whom the process is about to become.
+    :param sockets: gives the socket, by its text, where another process has opened it.
     :raises ConfigError: the place cannot be had.
     """
 
     def __init__(
-        self, text: str, factory: IProtocolFactory, reactor: Any, user: User = SAME_USER
+        self,
+        text: str,
+        factory: IProtocolFactory,
+        reactor: Any,
+        user: User = SAME_USER,
+        sockets: Sockets | None = None,
     ) -> None:
         self._text = text
         self._user = user
@@ -59,7 +80,11 @@ class Listener:
         self._error: ConfigError | None = None
         self._ready: Deferred[None] = Deferred()
         taken: Deferred[Any] = maybeDeferred(
-            lambda: make_endpoint(text, reactor, user).listen(self._gate)
+            lambda: (
+                take_up(sockets(text), self._gate, reactor)
+                if sockets
+                else make_endpoint(text, reactor, user).listen(self._gate)
+            )
         )
         taken.addCallbacks(self._hold, self._refuse)
         # Who waits gets another Deferred: if he cancels this one, a port that comes is nobody's.
@@ -90,14 +115,7 @@ class Listener:
     @property
     def name(self) -> str:
         """The address in one word, as ``listen_interface`` has it. Once it is ready."""
-        address = self.address
-        if isinstance(address, IPv4Address):
-            return f"{address.host}:{address.port}"
-        if isinstance(address, IPv6Address):
-            return f"[{address.host}]:{address.port}"
-        if isinstance(address, UNIXAddress):
-            return f"unix:{os.fsdecode(address.name or b'')}".replace("\0", "@")
-        return self._text.partition(":")[0]
+        return name_of(self.address) or self._text.partition(":")[0]
 
     def answer(self) -> None:
         """Begin with those whom the kernel kept. Once it is ready."""
@@ -136,6 +154,17 @@ class Listener:
         if not self._closed:
             self._error = cannot_listen(self._text, failure.value, self._user)
             raise self._error
+
+
+def name_of(address: IAddress) -> str:
+    """:returns: an address in one word, as ``listen_interface`` has it; empty for an odd one."""
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    if isinstance(address, UNIXAddress):
+        return f"unix:{os.fsdecode(address.name or b'')}".replace("\0", "@")
+    return ""
 
 
 @implementer(IProtocolFactory, ILoggingContext)

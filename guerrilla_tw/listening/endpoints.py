@@ -12,8 +12,16 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from guerrilla_tw.config import ConfigError
-from guerrilla_tw.config.listen import Interface, parse_listen_interface, shown
-from guerrilla_tw.listening.sockets import BACKLOG, SystemdSocket, UNIXSocket
+from guerrilla_tw.config.listen import Endpoint, Interface, parse_listen_interface, shown
+from guerrilla_tw.listening.sockets import (
+    BACKLOG,
+    ListeningSocket,
+    SystemdSocket,
+    UNIXSocket,
+    adopt_systemd_socket,
+    open_tcp_socket,
+    open_unix_socket,
+)
 from guerrilla_tw.users import SAME_USER, User
 
 _LOWEST_FREE_PORT: Final = 1024
@@ -50,8 +58,7 @@ def make_endpoint(text: str, reactor: Any, user: User) -> IStreamServerEndpoint:
         # For IPv6, too, where the host is such an address.
         return TCP4ServerEndpoint(reactor, place.port, place.backlog or BACKLOG, place.host)
     if place.kind == "unix":
-        settings = dict(place.settings)
-        mode, backlog = int(settings.get("mode", "666"), 8), int(settings.get("backlog", BACKLOG))
+        mode, backlog = _unix_settings(place)
         return UNIXSocket(reactor, place.arguments[0], mode, backlog, user)
     if place.kind == "systemd":
         return SystemdSocket(reactor, text)
@@ -61,6 +68,42 @@ def make_endpoint(text: str, reactor: Any, user: User) -> IStreamServerEndpoint:
         cause = f"the endpoint {place.kind} cannot be used: {_reason(error)}"
         raise ConfigError(cause, "listen_interface") from None
     return endpoint
+
+
+def can_be_shared(text: str) -> bool:
+    """
+    Tell whether several processes can listen in a place: not by an endpoint of a plugin.
+
+    :param text: the setting, which :func:`.parse_listen_interface` has taken.
+    """
+    place = parse_listen_interface(text)
+    return isinstance(place, Interface) or place.kind in ("unix", "systemd")
+
+
+def open_socket(text: str, reactor: Any, user: User) -> ListeningSocket:
+    """
+    Open a socket that several processes can share.
+
+    :param text: the setting; it :func:`can_be_shared`.
+    :param reactor: to find a socket of systemd's with.
+    :param user: whose a UNIX socket will be.
+    :raises ConfigError: it cannot be had.
+    """
+    place = parse_listen_interface(text)
+    try:
+        if isinstance(place, Interface):
+            return open_tcp_socket(place.host, place.port, place.backlog or BACKLOG)
+        if place.kind == "systemd":
+            return adopt_systemd_socket(text, reactor)
+        return open_unix_socket(place.arguments[0], *_unix_settings(place), user)
+    except (OSError, ValueError, CannotListenError) as error:
+        raise cannot_listen(text, error, user) from None
+
+
+def _unix_settings(place: Endpoint) -> tuple[int, int]:
+    """:returns: mode and backlog."""
+    settings = dict(place.settings)
+    return int(settings.get("mode", "666"), 8), int(settings.get("backlog", BACKLOG))
 
 
 def cannot_listen(text: str, error: object, user: User) -> ConfigError:

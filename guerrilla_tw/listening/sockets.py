@@ -1,4 +1,4 @@
-"""UNIX sockets, and sockets that systemd has opened for us."""
+"""Sockets that listen: UNIX ones, those that systemd has opened for us, and those to share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from glob import iglob
 from typing import Any, Final
 
 from twisted.internet import unix
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.internet.tcp import Port, _reservedFD
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -49,19 +57,8 @@ class UNIXSocket:
         return execute(self._listen, protocolFactory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
-        listening = socket.socket(socket.AF_UNIX)
-        try:
-            with self._user.rights():
-                _remove_left_behind(self._path)
-                listening.bind(self._path)
-                remove = _remover(self._path)
-                # Nobody can connect before it listens.
-                _set_mode(self._path, self._mode)
-            listening.listen(self._backlog)
-        except OSError:
-            listening.close()
-            raise
-        return _start(listening, factory, self._reactor, remove)
+        opened = open_unix_socket(self._path, self._mode, self._backlog, self._user)
+        return _start(opened.socket, factory, self._reactor, opened.remove)
 
 
 @implementer(IStreamServerEndpoint)
@@ -84,26 +81,121 @@ class SystemdSocket:
         return execute(self._adopt, protocolFactory)
 
     def _adopt(self, factory: IProtocolFactory) -> IListeningPort:
-        try:
-            passed = serverFromString(self._reactor, self._text)
-        except LookupError:
-            cause = "systemd has passed no such socket to this process; is its .socket unit started"
-            raise ValueError(f"{cause}?") from None
-        # Twisted would close the descriptor, whose number could be another file's the next time;
-        # and would set the rights of a UNIX socket's file, which are systemd's to set.
-        assert isinstance(passed, AdoptedStreamServerEndpoint)
-        _check_free(passed.fileno)
-        if not stat.S_ISSOCK(os.fstat(passed.fileno).st_mode):
-            raise ValueError("what systemd has passed is no socket")
-        with socket.socket(fileno=os.dup(passed.fileno)) as adopted:
-            _check_kind(adopted, passed.addressFamily)
-            adopted.setblocking(False)
-            if adopted.family == socket.AF_UNIX:
-                return _start(adopted.dup(), factory, self._reactor)
-            port: IListeningPort = self._reactor.adoptStreamPort(
-                adopted.fileno(), adopted.family, factory
-            )
-            return port
+        return take_up(adopt_systemd_socket(self._text, self._reactor), factory, self._reactor)
+
+
+@dataclass(frozen=True)
+class ListeningSocket:
+    """
+    A socket that listens.
+
+    :param socket: it.
+    :param remove: removes its file, if it has one that is ours still.
+    """
+
+    socket: socket.socket
+    remove: Callable[[], None] = lambda: None
+
+    @property
+    def address(self) -> IAddress:
+        """Where it listens, with the real port number in place of 0."""
+        name = self.socket.getsockname()
+        if self.socket.family == socket.AF_UNIX:
+            return UNIXAddress(name)
+        kind = IPv6Address if self.socket.family == socket.AF_INET6 else IPv4Address
+        address: IAddress = kind("TCP", *name[:2])
+        return address
+
+    def close(self) -> None:
+        """Let it go; others may have it still."""
+        self.socket.close()
+
+
+def open_tcp_socket(host: str, port: int, backlog: int) -> ListeningSocket:
+    """
+    Open a TCP socket.
+
+    :param host: an address, a name, or empty for all of IPv4.
+    :param port: 0 for any.
+    :param backlog: clients whom the kernel may keep.
+    :raises CannotListenError: it cannot be.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(backlog)
+    except OSError as error:
+        listening.close()
+        raise CannotListenError(host, port, error) from None
+    return ListeningSocket(listening)
+
+
+def open_unix_socket(path: str, mode: int, backlog: int, user: User) -> ListeningSocket:
+    """
+    Open a UNIX socket. One that a killed daemon left behind is replaced.
+
+    :param path: see :class:`UNIXSocket`, as of the others.
+    :raises OSError: it cannot be.
+    """
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        with user.rights():
+            _remove_left_behind(path)
+            listening.bind(path)
+            remove = _remover(path)
+            # Nobody can connect before it listens.
+            _set_mode(path, mode)
+        listening.listen(backlog)
+    except OSError:
+        listening.close()
+        raise
+    return ListeningSocket(listening, remove)
+
+
+def adopt_systemd_socket(text: str, reactor: Any) -> ListeningSocket:
+    """
+    Take up a socket of systemd's; its own descriptor stays open.
+
+    :param text: see :class:`SystemdSocket`.
+    :param reactor: to find it with.
+    :raises ValueError: it is not there, or is another's.
+    """
+    try:
+        passed = serverFromString(reactor, text)
+    except LookupError:
+        cause = "systemd has passed no such socket to this process; is its .socket unit started"
+        raise ValueError(f"{cause}?") from None
+    # Twisted would close the descriptor, whose number could be another file's the next time;
+    # and would set the rights of a UNIX socket's file, which are systemd's to set.
+    assert isinstance(passed, AdoptedStreamServerEndpoint)
+    _check_free(passed.fileno)
+    if not stat.S_ISSOCK(os.fstat(passed.fileno).st_mode):
+        raise ValueError("what systemd has passed is no socket")
+    adopted = socket.socket(fileno=os.dup(passed.fileno))
+    try:
+        _check_kind(adopted, passed.addressFamily)
+    except ValueError:
+        adopted.close()
+        raise
+    return ListeningSocket(adopted)
+
+
+def take_up(listening: ListeningSocket, factory: IProtocolFactory, reactor: Any) -> IListeningPort:
+    """
+    Make a port of a socket.
+
+    :param listening: is the port's from then on.
+    :param factory: of the clients' sessions.
+    :param reactor: to listen with.
+    """
+    adopted = listening.socket
+    adopted.setblocking(False)
+    if adopted.family == socket.AF_UNIX:
+        return _start(adopted, factory, reactor, listening.remove)
+    with adopted:
+        port: IListeningPort = reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory)
+    return port
 
 
 def _check_free(descriptor: int) -> None:
