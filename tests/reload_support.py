@@ -35,7 +35,7 @@ from guerrilla_tw import (
 from guerrilla_tw.backends.chain import process_with_deferred
 from guerrilla_tw.backends.registry import Decorator
 from tests.integration.daemon_process import free_port
-from tests.smtp.test_tls import client_context
+from tests.smtp.tls_connection import client_context
 
 ANY_PORT = "127.0.0.1:0"
 

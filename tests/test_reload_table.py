@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
-from guerrilla_tw import Envelope, IBackendService, IResult, Result, Task, process_with
+from guerrilla_tw import ConfigError, Envelope, IBackendService, IResult, Result, Task, process_with
 from guerrilla_tw.backends.chain import process_with_deferred
 from guerrilla_tw.backends.registry import Decorator, Registry
 from guerrilla_tw.inventory import list_processors
@@ -31,7 +31,7 @@ from tests.reload_support import (
     server,
 )
 from tests.smtp.certificates import Identity, issue
-from tests.smtp.test_tls import client_context
+from tests.smtp.tls_connection import client_context
 
 TABLE = Path(__file__).resolve().parent.parent / "docs" / "reload.csv"
 NEW = "for new connections"
@@ -61,7 +61,7 @@ class TableTestCase(ReloadTestCase):
     def setUp(self) -> None:
         super().setUp()
         row = {method_name(name): row for name, row in rows().items()}[self._testMethodName]
-        self.assertEqual(row[0], "yes")
+        self.assertEqual(row[0] == "no", row[1].startswith("refused"))
         self.note = row[1]
 
     def assert_at_once(self) -> None:
@@ -116,6 +116,13 @@ class WholeTests(TableTestCase):
         self.assertIn("listening on", Path(old).read_text())
         self.assertNotIn("message client_ip", Path(old).read_text())
         self.assertIn("message client_ip", Path(new).read_text())
+
+    async def test_processes(self) -> None:
+        self.assertEqual(self.note, "refused; restart")
+        await self.start()
+        with self.assertRaises(ConfigError) as caught:
+            await self.reload(processes=2)
+        self.assertEqual(caught.exception.path, "processes")
 
     async def test_log_level(self) -> None:
         self.assert_at_once()

@@ -1,12 +1,12 @@
 """
 A server's ``tls`` settings, made TLS on its connections.
 
-Nothing else imports OpenSSL, so a daemon without TLS does not need it.
+Nothing but this and the modules under it imports OpenSSL, so a daemon without TLS does not need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -16,14 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocol, ITCPTransport
-from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from zope.interface import implementer
+from OpenSSL.version import __version__ as pyopenssl_version
 
 from guerrilla_tw.config import ConfigError, TLSConfig, did_you_mean
 from guerrilla_tw.reading import read_file
+from guerrilla_tw.smtp.openssl import TLSContext, TLSState, is_supported, set_groups
+from guerrilla_tw.smtp.tls_layer import TLSLayer, TLSSession
 from guerrilla_tw.smtp.tls_names import CIPHERS, CURVES, TLS13_CIPHERS
 
 if TYPE_CHECKING:
@@ -40,6 +38,7 @@ _VERSIONS: Final = {
 # Forward secrecy for everybody; a sender that cannot do it gets what `ciphers` names.
 _DEFAULT_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
 # What is asked of a client, and whether what it shows must be signed by root_cas_file.
+Read = Callable[[str], bytes]
 _CLIENT_AUTH: Final = {
     "NoClientCert": (SSL.VERIFY_NONE, False),
     "RequestClientCert": (SSL.VERIFY_PEER, False),
@@ -49,72 +48,65 @@ _CLIENT_AUTH: Final = {
 }
 
 
-@implementer(IOpenSSLServerConnectionCreator)
 class TLS:
     """
     TLS for the connections of one server. See :func:`make_tls`.
 
-    :param context: OpenSSL's.
+    :param context: OpenSSL's, with all its settings.
     """
 
-    def __init__(self, context: SSL.Context) -> None:
+    def __init__(self, context: TLSContext) -> None:
         self._context = context
-        # Our layer never looks at the clock; without one the factory would install a reactor.
-        self._factory = TLSMemoryBIOFactory(self, False, Factory(), Clock())
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """For Twisted: the state of one connection."""
-        return SSL.Connection(self._context, None)
-
-    def start(self, transport: ITCPTransport, protocol: IProtocol) -> ITransport:
+    def start(self, transport: ITransport, protocol: TLSSession) -> TLSLayer:
         """
-        Put TLS between a live connection and the protocol on it, and wait for the client's hello.
+        Put TLS between a live connection and the session on it, and wait for the client's hello.
 
         It is for STARTTLS, and for implicit TLS when it is called before anything is written.
-        ``startTLS`` of the transport would patch it instead, and delay what is written.
 
         The producer that is registered with the transport must be unregistered before, and may be
-        registered with what is returned. The protocol is told of the end of the handshake if it
-        provides IHandshakeListener. If the handshake fails, or the client goes, it is told once,
-        by connectionLost.
+        registered with what is returned. The session is told of the end of the handshake. If the
+        handshake fails, or the client goes, it is told once, by connectionLost.
 
         :param transport: a connection of Twisted's, TCP or UNIX.
-        :param protocol: it must have nothing of the client's left that came in plaintext.
-        :returns: the protocol's new transport, a TLSMemoryBIOProtocol; what has come already of
-            the client's hello, if anything, may be given to its dataReceived.
+        :param protocol: the session; it must have nothing of the client's left that came in
+            plaintext.
+        :returns: the session's new transport; what has come already of the client's hello, if
+            anything, may be given to its dataReceived.
         """
-        layer = TLSMemoryBIOProtocol(self._factory, protocol, _connectWrapped=False)
+        layer = TLSLayer(TLSState(self._context), transport, protocol)
         # Every connection of Twisted's, and every protocol, has these; their interfaces have not.
         cast(Any, transport).protocol = layer
-        layer.makeConnection(transport)
         cast(Any, protocol).transport = layer
-        return cast("ITransport", layer)
+        return layer
 
-    def version(self, transport: ITransport) -> str:
+    def version(self, transport: TLSLayer) -> str:
         """
         Say which version of TLS was agreed on.
 
         :param transport: that :meth:`start` returned; its handshake is complete.
         :returns: such as ``TLSv1.3``.
         """
-        name: str = cast(TLSMemoryBIOProtocol, transport).getHandle().get_protocol_version_name()
-        return name
+        return transport.getHandle().get_protocol_version_name()
 
 
-def make_tls(config: TLSConfig) -> TLS:
+def make_tls(config: TLSConfig, read: Read = read_file) -> TLS:
     """
     Make TLS of settings, of which every one has an effect or is refused.
 
     :param config: with TLS on. Files are read here and not again.
+    :param read: a whole file; it may raise OSError.
     :raises ConfigError: a setting cannot be used; its path is the setting's name.
     """
+    if not is_supported():
+        raise ConfigError(f"pyOpenSSL {pyopenssl_version} is not supported")
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     lowest, highest = _find_versions(config.protocols)
     _set_ciphers(context, config.ciphers, lowest, highest)
     _set_curves(context, config.curves)
     # After the ciphers, because they set how strong a key must be.
-    _set_certificate(context, config)
-    _set_client_auth(context, config)
+    _set_certificate(context, config, read)
+    _set_client_auth(context, config, read)
     # Renegotiation is work that a client can make us do for nothing.
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     if config.prefer_server_cipher_suites:
@@ -122,7 +114,7 @@ def make_tls(config: TLSConfig) -> TLS:
     # An idle client holds no buffers. Sessions are kept in tickets, by the clients.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    return TLS(context)
+    return TLS(TLSContext(context))
 
 
 @contextmanager
@@ -189,30 +181,21 @@ def _set_ciphers(context: SSL.Context, names: Sequence[str], lowest: int, highes
 
 def _set_curves(context: SSL.Context, names: Sequence[str]) -> None:
     chosen = []
-    for index, name in enumerate(names):
-        path = f"curves[{index}]"
-        chosen.append(_find(CURVES, name, path))
-        with _refusing(path, name):
-            _set_groups(context, chosen[-1:])
-    if chosen:
-        _set_groups(context, chosen)
-
-
-def _set_groups(context: SSL.Context, groups: Sequence[str]) -> None:
-    """The one call that pyOpenSSL has in private only."""
-    private: Any = SSL
-    handle: Any = context
     try:
-        done = private._lib.SSL_CTX_set1_curves_list(handle._context, ":".join(groups).encode())
-        # Raises SSL.Error, and takes the error from OpenSSL's queue, where it would hit others.
-        private._openssl_assert(done == 1)
+        for index, name in enumerate(names):
+            path = f"curves[{index}]"
+            chosen.append(_find(CURVES, name, path))
+            with _refusing(path, name):
+                set_groups(context, chosen[-1:])
+        if chosen:
+            set_groups(context, chosen)
     except AttributeError:
         raise ConfigError("cannot be chosen with this version of pyOpenSSL", "curves") from None
 
 
-def _set_certificate(context: SSL.Context, config: TLSConfig) -> None:
-    key = _read_key(config.private_key_file, "private_key_file")
-    chain = _read_certificates(config.public_key_file, "public_key_file")
+def _set_certificate(context: SSL.Context, config: TLSConfig, read: Read) -> None:
+    key = _read_key(read, config.private_key_file, "private_key_file")
+    chain = _read_certificates(read, config.public_key_file, "public_key_file")
     if key.public_key() != chain[0].public_key():
         cause = "is not the key of the first certificate in public_key_file"
         raise ConfigError(cause, "private_key_file")
@@ -225,13 +208,13 @@ def _set_certificate(context: SSL.Context, config: TLSConfig) -> None:
         context.use_privatekey(PKey.from_cryptography_key(cast(Any, key)))
 
 
-def _set_client_auth(context: SSL.Context, config: TLSConfig) -> None:
+def _set_client_auth(context: SSL.Context, config: TLSConfig, read: Read) -> None:
     name = config.client_auth_type or "NoClientCert"
     mode, verified = _find(_CLIENT_AUTH, name, "client_auth_type")
     if config.root_cas_file:
         store = context.get_cert_store()
         assert store is not None
-        for certificate in _read_certificates(config.root_cas_file, "root_cas_file"):
+        for certificate in _read_certificates(read, config.root_cas_file, "root_cas_file"):
             store.add_cert(X509.from_cryptography(certificate))
             context.add_client_ca(X509.from_cryptography(certificate))
     elif verified:
@@ -246,16 +229,16 @@ def _take_any_certificate(*_: object) -> bool:
     return True
 
 
-def _read(path: str, setting: str) -> bytes:
+def _read(read: Read, path: str, setting: str) -> bytes:
     try:
-        return read_file(path)
+        return read(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", setting) from None
 
 
-def _read_key(path: str, setting: str) -> PrivateKeyTypes:
+def _read_key(read: Read, path: str, setting: str) -> PrivateKeyTypes:
     """Without asking anybody for a passphrase."""
-    content = _read(path, setting)
+    content = _read(read, path, setting)
     try:
         return load_pem_private_key(content, None)
     except TypeError:
@@ -264,8 +247,8 @@ def _read_key(path: str, setting: str) -> PrivateKeyTypes:
         raise ConfigError("holds no private key in PEM", setting) from None
 
 
-def _read_certificates(path: str, setting: str) -> list[x509.Certificate]:
-    content = _read(path, setting)
+def _read_certificates(read: Read, path: str, setting: str) -> list[x509.Certificate]:
+    content = _read(read, path, setting)
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import (
@@ -17,252 +14,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, PKey
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import Protocol
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from OpenSSL.crypto import X509
+from OpenSSL.version import __version__ as pyopenssl_version
 
-from guerrilla_tw.config import ConfigError, TLSConfig
-from guerrilla_tw.smtp.tls import TLS, make_tls
+from guerrilla_tw.config import ConfigError
+from guerrilla_tw.smtp import openssl
+from guerrilla_tw.smtp.tls import make_tls
 from tests.smtp.certificates import SERVER, Identity, ec_key, issue, rsa_key
-
-
-@implementer(IHandshakeListener)
-class Session(Protocol):
-    """
-    What has TLS put under it.
-
-    :ivar events: what happened, in order.
-    """
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.received = b""
-        self.lost: list[Failure] = []
-
-    def connectionMade(self) -> None:
-        self.events.append("made")
-
-    def handshakeCompleted(self) -> None:
-        self.events.append("handshake")
-
-    def dataReceived(self, data: bytes) -> None:
-        self.received += data
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        assert reason is not None
-        self.events.append("lost")
-        self.lost.append(reason)
-
-
-class Transport(StringTransport):
-    """Closes like a connection whose peer reads everything: when somebody looks."""
-
-    protocol: Any = None
-    closed = False
-
-    def abortConnection(self) -> None:
-        self.loseConnection()
-
-    def settle(self) -> None:
-        if self.disconnecting and not self.closed:
-            self.closed = True
-            self.protocol.connectionLost(Failure(ConnectionDone()))
-
-
-class Connection:
-    """
-    A connection without a network, with TLS started on it, and a client of pyOpenSSL's.
-
-    :param tls: of the server.
-    :param context: of the client.
-    :param session: an earlier one, to be resumed.
-    """
-
-    def __init__(self, tls: TLS, context: SSL.Context, session: SSL.Session | None = None) -> None:
-        self.transport = Transport()
-        self.session = Session()
-        self.transport.protocol = self.session
-        self.session.makeConnection(self.transport)
-        self.layer: Any = tls.start(cast(Any, self.transport), self.session)
-        self.client = SSL.Connection(context, None)
-        self.client.set_connect_state()
-        if session is not None:
-            self.client.set_session(session)
-
-    @property
-    def completed(self) -> bool:
-        """Whether the server took the client."""
-        return "handshake" in self.session.events
-
-    def shake_hands(self) -> Connection:
-        """Carry octets until neither side has more to say."""
-        for _ in range(10):
-            # It wants octets, or says no; then its reason goes to the server.
-            with contextlib.suppress(SSL.Error):
-                self.client.do_handshake()
-            self.carry()
-        return self
-
-    def carry(self) -> None:
-        """Carry what is there, once, to the server and back."""
-        with contextlib.suppress(SSL.WantReadError):
-            while not self.transport.closed:
-                self.transport.protocol.dataReceived(self.client.bio_read(2**16))
-        self.transport.settle()
-        octets = self.transport.value()
-        self.transport.clear()
-        if octets:
-            self.client.bio_write(octets)
-
-
-def client_context(
-    lowest: int = 0, highest: int = 0, ciphers: str = "DEFAULT", identity: Identity | None = None
-) -> SSL.Context:
-    """A client that takes any server."""
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.set_cipher_list(f"{ciphers}:@SECLEVEL=0".encode())
-    context.set_min_proto_version(lowest)
-    context.set_max_proto_version(highest)
-    if identity is not None:
-        context.use_certificate(X509.from_cryptography(identity.chain[0]))
-        context.use_privatekey(PKey.from_cryptography_key(cast(Any, identity.key)))
-    return context
-
-
-class TLSTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
-        self.authority = issue("Test Authority", authority=True)
-        self.files = issue(SERVER, self.authority).write(self.directory, "server")
-
-    def config(self, **changes: Any) -> TLSConfig:
-        """Settings that work, with changes."""
-        return TLSConfig(**{"start_tls_on": True, **self.files, **changes})
-
-    def connect(self, context: SSL.Context | None = None, **changes: Any) -> Connection:
-        """Shake hands with a server that has these settings."""
-        context = context or client_context()
-        return Connection(make_tls(self.config(**changes)), context).shake_hands()
-
-    def write(self, name: str, content: bytes) -> str:
-        """:returns: the path of a new file."""
-        path = self.directory / name
-        path.write_bytes(content)
-        return str(path)
-
-
-class TheLayer(TLSTestCase):
-    """What is between the transport and the session."""
-
-    def test_octets_go_both_ways_and_at_once(self) -> None:
-        connection = self.connect()
-        self.assertEqual(connection.session.events, ["made", "handshake"])
-        connection.client.send(b"EHLO client\r\n")
-        connection.carry()
-        self.assertEqual(connection.session.received, b"EHLO client\r\n")
-        connection.session.transport.write(b"250 hello\r\n")
-        connection.carry()
-        self.assertEqual(connection.client.recv(100), b"250 hello\r\n")
-
-    def test_a_large_piece_arrives_whole(self) -> None:
-        connection = self.connect()
-        piece = bytes(range(256)) * 1000
-        connection.session.transport.write(piece)
-        connection.carry()
-        received = b""
-        while len(received) < len(piece):
-            received += connection.client.recv(2**16)
-        self.assertEqual(received, piece)
-
-    def test_says_which_version_it_is(self) -> None:
-        for version, name in ((SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")):
-            tls = make_tls(self.config())
-            connection = Connection(tls, client_context(version, version)).shake_hands()
-            self.assertEqual(tls.version(connection.layer), name)
-
-    def test_the_session_has_the_layer_for_its_transport(self) -> None:
-        connection = self.connect()
-        self.assertIs(connection.session.transport, connection.layer)
-        self.assertIs(connection.transport.protocol, connection.layer)
-        self.assertEqual(connection.layer.getPeer(), connection.transport.getPeer())
-
-    def test_the_beginning_of_a_hello_may_have_come_before(self) -> None:
-        connection = Connection(make_tls(self.config()), client_context())
-        self.assertRaises(SSL.WantReadError, connection.client.do_handshake)
-        hello = connection.client.bio_read(2**16)
-        connection.layer.dataReceived(hello[:100])
-        connection.layer.dataReceived(hello[100:])
-        self.assertTrue(connection.shake_hands().completed)
-
-    def test_plain_text_instead_of_a_hello_ends_the_connection(self) -> None:
-        connection = Connection(make_tls(self.config()), client_context())
-        connection.layer.dataReceived(b"EHLO client.example.com\r\n")
-        connection.transport.settle()
-        self.assertEqual(connection.session.events, ["made", "lost"])
-        self.assertIsInstance(connection.session.lost[0].value, SSL.Error)
-        self.assertEqual(connection.session.received, b"")
-
-    def test_a_client_that_goes_in_the_middle_of_the_handshake(self) -> None:
-        connection = Connection(make_tls(self.config()), client_context())
-        connection.layer.connectionLost(Failure(ConnectionLost()))
-        self.assertEqual(connection.session.events, ["made", "lost"])
-        self.assertTrue(connection.session.lost[0].check(ConnectionLost))
-
-    def test_a_client_that_goes_later(self) -> None:
-        connection = self.connect()
-        connection.client.shutdown()
-        connection.carry()
-        self.assertEqual(connection.session.events, ["made", "handshake", "lost"])
-        self.assertTrue(connection.session.lost[0].check(ConnectionDone))
-
-    def test_a_connection_can_be_closed_and_says_so(self) -> None:
-        connection = self.connect()
-        connection.session.transport.loseConnection()
-        connection.carry()
-        self.assertRaises(SSL.ZeroReturnError, connection.client.recv, 100)
-
-    def test_a_handshake_can_be_cut(self) -> None:
-        connection = Connection(make_tls(self.config()), client_context())
-        connection.layer.abortConnection()
-        connection.transport.settle()
-        self.assertEqual(connection.session.events, ["made", "lost"])
-
-    def test_one_server_has_many_connections(self) -> None:
-        tls = make_tls(self.config())
-        connections = [Connection(tls, client_context()) for _ in range(3)]
-        for connection in connections:
-            self.assertTrue(connection.shake_hands().completed)
-
-    def test_a_client_cannot_renegotiate(self) -> None:
-        connection = self.connect(client_context(highest=SSL.TLS1_2_VERSION))
-        connection.client.renegotiate()
-        self.assertRaises(SSL.WantReadError, connection.client.do_handshake)
-        connection.carry()
-        error = self.assertRaises(SSL.Error, connection.client.do_handshake)
-        self.assertIn("no renegotiation", str(error))
-
-    def test_no_reactor_is_installed(self) -> None:
-        program = (
-            "import sys\n"
-            "from guerrilla_tw.config import TLSConfig\n"
-            "from guerrilla_tw.smtp.tls import make_tls\n"
-            "make_tls(TLSConfig(start_tls_on=True, private_key_file=sys.argv[1],"
-            " public_key_file=sys.argv[2]))\n"
-            "print('twisted.internet.reactor' in sys.modules)\n"
-        )
-        files = [self.files["private_key_file"], self.files["public_key_file"]]
-        command = [sys.executable, "-c", program, *files]
-        root = Path(__file__).resolve().parent.parent.parent
-        output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-        self.assertEqual(output.stdout, "False\n")
+from tests.smtp.tls_connection import Connection, TLSTestCase, client_context
 
 
 class Versions(TLSTestCase):
@@ -438,7 +197,7 @@ class ClientCertificates(TLSTestCase):
         for name, asked in [("", False), ("NoClientCert", False), ("RequestClientCert", True)]:
             context = client_context(identity=self.clients["known"])
             connection = self.connect(context, client_auth_type=name)
-            shown = connection.layer.getPeerCertificate()
+            shown = connection.layer.getHandle().get_peer_certificate()
             self.assertEqual(shown is not None, asked, name)
 
     def test_a_client_is_told_whom_it_is_to_be_known_to(self) -> None:
@@ -519,10 +278,14 @@ class Refusals(TLSTestCase):
         )
 
     def test_curves_with_a_pyopenssl_that_cannot(self) -> None:
-        self.patch(SSL, "_lib", _WithoutCurves(SSL))
+        self.patch(openssl, "_lib", _Without(SSL, "SSL_CTX_set1_curves_list"))
         self.assert_refused(
             "curves: cannot be chosen with this version of pyOpenSSL", curves=["P256"]
         )
+
+    def test_a_pyopenssl_whose_private_parts_have_moved(self) -> None:
+        self.patch(openssl, "_lib", _Without(SSL, "SSL_read"))
+        self.assert_refused(f"pyOpenSSL {pyopenssl_version} is not supported")
 
     def test_client_certificates(self) -> None:
         self.assert_refused(
@@ -585,13 +348,18 @@ class Refusals(TLSTestCase):
         )
 
 
-class _WithoutCurves:
-    """A pyOpenSSL whose private parts have moved."""
+class _Without:
+    """
+    OpenSSL's functions, but for one.
 
-    def __init__(self, private: Any) -> None:
+    :param name: of that one.
+    """
+
+    def __init__(self, private: Any, name: str) -> None:
         self._lib = private._lib
+        self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        if name == "SSL_CTX_set1_curves_list":
+        if name == self._name:
             raise AttributeError(name)
         return getattr(self._lib, name)
