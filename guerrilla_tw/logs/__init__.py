@@ -16,6 +16,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogPu
 from zope.interface import implementer
 
 from guerrilla_tw.config import Config, ConfigError
+from guerrilla_tw.logs.elsewhere import Places
 from guerrilla_tw.logs.files import LogFile
 from guerrilla_tw.logs.lines import RENDERS, Render
 from guerrilla_tw.logs.sinks import NOWHERE, FileSink, Relay, Sink
@@ -65,6 +66,7 @@ class Logs:
     :param streams: what ``stderr`` and ``stdout`` are: a stream, or a file's path in place of it.
         Without: the log of the program.
     :param user: whom the process is about to become, who has to open the files again.
+    :param directory: where relative names begin; by default the present one.
     """
 
     def __init__(
@@ -72,12 +74,13 @@ class Logs:
         fallback: ILogObserver = globalLogPublisher,
         streams: Mapping[str, TextIO | str] | None = None,
         user: User = SAME_USER,
+        directory: str = "",
     ) -> None:
         self._fallback = Relay(fallback)
         self._streams = streams or {}
         self._user = user
         # Names are taken from here for ever: a daemon may go elsewhere.
-        self._directory = os.getcwd()
+        self._directory = directory or os.getcwd()
         self._current = self._without_files()
         self.observer: ILogObserver = self.observer_for("")
         self._log = Logger("guerrilla_tw", observer=self.observer)
@@ -103,6 +106,27 @@ class Logs:
     def current(self) -> Plan:
         """:returns: what is in force."""
         return self._current
+
+    @property
+    def places(self) -> Places:
+        """Where the other processes of the daemon log; they have this one's streams."""
+        streams = {
+            name: place if isinstance(place, str) else "" for name, place in self._streams.items()
+        }
+        return Places(self._directory, streams)
+
+    @property
+    def streams(self) -> Mapping[str, TextIO]:
+        """Those that other processes of the daemon have to inherit."""
+        return {name: place for name, place in self._streams.items() if not isinstance(place, str)}
+
+    def take_over(self, event: LogEvent) -> None:
+        """
+        Log what another process of the daemon would have to the log of the program.
+
+        :param event: of a level that is seen.
+        """
+        self._fallback.take(event)
 
     def is_enabled(self, level: LogLevel, log_file: str = "") -> bool:
         """
@@ -211,6 +235,10 @@ class Logs:
 
 
 class _ObserverLogs(Logs):
+    @property
+    def places(self) -> Places:
+        return Places(self._directory, {}, are_none=True)
+
     def _sink(self, log_file: str, path: str, plan: Plan, render: Render) -> Sink:
         return self._fallback
 

@@ -49,9 +49,9 @@ class LogFile:
         with self._lock:
             if self._file.closed:
                 return False
-            lost_before = self._lost
             works = self._append(data)
-            news = self._news(lost_before, works)
+            # Most lines go well, as those before them did.
+            news = "" if works and not self._lost else self._news(works)
         if news:
             # Outside, since whoever is told may write here.
             self._report(self, news)
@@ -68,16 +68,17 @@ class LogFile:
                 data = data[written:]
                 self._line_is_cut = bool(data)
         except OSError as error:
-            self._lost += 1
             self._cause = error.strerror or type(error).__name__
             return False
         return True
 
-    def _news(self, lost_before: int, works: bool) -> str:
+    def _news(self, works: bool) -> str:
+        lost_before = self._lost
         if not works:
+            self._lost += 1
             return "" if lost_before else f"lines are being lost: {self._cause}"
         self._lost = 0
-        return f"lines lost: {lost_before} ({self._cause})" if lost_before else ""
+        return f"lines lost: {lost_before} ({self._cause})"
 
     @property
     def fails(self) -> bool:

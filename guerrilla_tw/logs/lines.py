@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from string import Formatter
 from typing import Any, Final
 
@@ -25,6 +26,10 @@ _FIXED_NAMES: Final = frozenset({"time", "level", "logger", "message", "tracebac
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 # As many forms of lines as are kept in mind; there are some dozens.
 _MOST_FORMS: Final = 256
+# As many modules and levels, within a second.
+_MOST_HEADS: Final = 16
+# Most text; what else is printable takes longer to tell.
+_is_plain: Final = re.compile(r"[ -~]*").fullmatch
 
 
 def escape(text: str) -> str:
@@ -34,7 +39,7 @@ def escape(text: str) -> str:
     Control characters, line separators, marks for the direction of writing and lone surrogates
     become what Python writes for them, such as ``\\n`` and ``\\u202e``.
     """
-    if text.isprintable():
+    if _is_plain(text) or text.isprintable():
         return text
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
@@ -44,20 +49,21 @@ def escape(text: str) -> str:
 def message_of(event: LogEvent) -> str:
     """:returns: the text of an event, which may hold anything."""
     try:
-        template, names = _template(event["log_format"])
-        return template % tuple([event[name] for name in names])
+        template, values_of = _template(event["log_format"])
+        text: str = template % values_of(event)
     except Exception:
         # Twisted knows more, such as "{name()}", takes its time, and never fails.
         return formatEvent(event)
+    return text
 
 
 @lru_cache(_MOST_FORMS)
-def _template(form: str) -> tuple[str, tuple[str, ...]]:
+def _template(form: str) -> tuple[str, Callable[[LogEvent], Any]]:
     """
     Take a form apart once, and not for each line.
 
     :param form: of a line, for ``str.format``.
-    :returns: the same for ``%``, and the names of its values.
+    :returns: the same for ``%``, and what takes its values out of an event.
     :raises ValueError: there is more in it than names and ``!r``.
     """
     template, names = "", []
@@ -68,7 +74,10 @@ def _template(form: str) -> tuple[str, tuple[str, ...]]:
                 raise ValueError(form)
             template += f"%{conversion or 's'}"
             names.append(name)
-    return template, tuple(names)
+    if len(names) > 1:
+        return template, itemgetter(*names)
+    # Of one name it makes no tuple, and of none nothing at all.
+    return template, lambda event: tuple(event[name] for name in names)
 
 
 def traceback_of(event: LogEvent) -> str:
@@ -93,12 +102,17 @@ class TextLines:
     """
 
     def __init__(self) -> None:
-        self._second = _Second(time.localtime, "%Y-%m-%dT%H:%M:%S%z")
+        # Its own: another one may be made where the zone is another.
+        self._head = lru_cache(_MOST_HEADS)(_head)
 
     def __call__(self, event: LogEvent) -> str:
-        when = self._second.text(int(_time_of(event)))
-        source = escape(_logger_of(event))
-        line = f"{when} [{source}#{_level_of(event)}] {escape(message_of(event))}\n"
+        level = event.get("log_level")
+        head = self._head(
+            int(event.get("log_time") or time.time()),
+            str(event.get("log_namespace", "-")),
+            "-" if level is None else level.name,
+        )
+        line = f"{head}{escape(message_of(event))}\n"
         if "log_failure" in event:
             line += f"{indented(traceback_of(event))}\n"
         return line
@@ -113,26 +127,25 @@ class JSONLines:
     """
 
     def __init__(self) -> None:
-        self._second = _Second(time.gmtime, "%Y-%m-%dT%H:%M:%S")
         self._encode = msgspec.json.Encoder().encode
 
     def __call__(self, event: LogEvent) -> str:
         second, microsecond = divmod(round(_time_of(event) * 1_000_000), 1_000_000)
         fields: dict[str, Any] = {
-            "time": f"{self._second.text(second)}.{microsecond:06}Z",
+            "time": f"{_utc(second)}.{microsecond:06}Z",
             "level": _level_of(event),
             "logger": _logger_of(event),
             "message": message_of(event),
         }
         for name, value in event.items():
             if not name.startswith("log_"):
-                fields[f"{name}_" if name in _FIXED_NAMES else name] = _json_value(value)
+                fields[f"{name}_" if name in _FIXED_NAMES else name] = json_value(value)
         if "log_failure" in event:
             fields["traceback"] = traceback_of(event)
         try:
             text = self._encode(fields).decode("utf-8")
         except UnicodeEncodeError:
-            text = self._encode(_whole(fields)).decode("utf-8")
+            text = self._encode(whole(fields)).decode("utf-8")
         # Other control characters have an escape by now.
         if not text.isascii() or "\x7f" in text:
             text = _NOT_PRINTABLE.sub(_escaped, text)
@@ -143,29 +156,24 @@ class JSONLines:
 RENDERS: Final[Mapping[str, Callable[[], Render]]] = {"text": TextLines, "json": JSONLines}
 
 
-class _Second:
+def _head(second: int, source: str, level: str) -> str:
     """
-    The text of the time, which many lines of a second share.
+    Begin a line of text.
 
-    :param convert: ``time.localtime`` or ``time.gmtime``.
-    :param form: for ``time.strftime``.
+    :param second: since 1970.
     """
+    when = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+    return f"{when} [{escape(source)}#{level}] "
 
-    def __init__(self, convert: Callable[[float], time.struct_time], form: str) -> None:
-        self._convert = convert
-        self._form = form
-        self._last = (-1, "")
 
-    def text(self, second: int) -> str:
-        """
-        :param second: since 1970.
-        """
-        known, text = self._last
-        if known != second:
-            text = time.strftime(self._form, self._convert(second))
-            # In one piece, since workers log too.
-            self._last = (second, text)
-        return text
+@lru_cache(1)
+def _utc(second: int) -> str:
+    """
+    Write the time of lines in JSON.
+
+    :param second: since 1970.
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _time_of(event: LogEvent) -> float:
@@ -182,7 +190,8 @@ def _logger_of(event: LogEvent) -> str:
     return str(event.get("log_namespace", "-"))
 
 
-def _json_value(value: object) -> object:
+def json_value(value: object) -> object:
+    """:returns: a value of an event, or what shows it in JSON."""
     kind = type(value)
     if kind in _PLAIN or (kind is int and value in _INTEGERS):
         return value
@@ -193,14 +202,14 @@ def _json_value(value: object) -> object:
     return safe_str(value)
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """:returns: the same without lone surrogates, which are no text in JSON."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, (list, tuple)):
-        return [_whole(item) for item in value]
+        return [whole(item) for item in value]
     if isinstance(value, dict):
-        return {_whole(name): _whole(item) for name, item in value.items()}
+        return {whole(name): whole(item) for name, item in value.items()}
     return value
 
 
