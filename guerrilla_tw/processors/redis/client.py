@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from txredisapi import ConnectionError, RedisError  # type: ignore[import-untyped]
 
 from guerrilla_tw.processors.redis.endpoint import RedisEndpoint
-from guerrilla_tw.processors.redis.pool import RedisPool, cause_of, check_reply
+from guerrilla_tw.processors.redis.pool import RedisConnection, RedisPool, cause_of, check_reply
 from guerrilla_tw.processors.redis.settings import RedisTarget, RedisUnavailable, TooLargeForRedis
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
@@ -26,16 +26,12 @@ _CONNECT_TIMEOUT = 5.0
 _TOO_LARGE = "invalid bulk length"
 
 
-class _ConnectionLost(RedisUnavailable):
-    """The connection was lost before Redis answered."""
-
-
 class RedisClient:
     """
     Connections to Redis.
 
     :param target: where it is.
-    :param size: how many are kept; each has one message at a time.
+    :param size: how many are kept.
     :param deadline: seconds for the start.
     :param reactor: for the connections and their timeouts.
     :param log: is told when Redis is lost and when it is back.
@@ -86,33 +82,35 @@ class RedisClient:
         :raises TooLargeForRedis: it never will be.
         """
         for again in (True, True, False):
+            connection = self._pool.take(len(data)) or (yield self._pool.wait(len(data)))
             try:
-                yield self._try_setex(key, seconds, data)
-            except _ConnectionLost:
+                check_reply((yield connection.setex(key, seconds, data)))
+            except ConnectionError as error:
+                self._pool.retire(connection, cause_of(error))
                 # Perhaps before Redis saw the message; and to write a key twice does no harm. The
                 # next connection may have had its trial just before Redis ended, too.
                 if not again:
-                    raise
+                    raise RedisUnavailable(cause_of(error)) from None
+            except BaseException as error:
+                self._judge(connection, error)
+                raise
             else:
+                self._pool.give_back(connection, len(data))
                 return
 
-    @inlineCallbacks
-    def _try_setex(self, key: str, seconds: int, data: bytes) -> InlineCallbacks:
-        connection = yield self._pool.borrow()
-        try:
-            check_reply((yield connection.setex(key, seconds, data)))
-        except CancelledError:
-            self._pool.retire(connection, "no answer")
-            raise
-        except ConnectionError as error:
-            self._pool.retire(connection, cause_of(error))
-            raise _ConnectionLost(cause_of(error)) from None
-        except (RedisError, RedisUnavailable) as error:
-            cause = cause_of(error)
-            if _TOO_LARGE in cause:
-                # This Redis is well, but what it makes of the octets that follow is unknown.
-                connection.end("too large")
-                raise TooLargeForRedis(cause) from None
-            self._pool.retire(connection, cause)
+    def _judge(self, connection: RedisConnection, error: BaseException) -> None:
+        """
+        Go on after a message that was not written.
+
+        :raises RedisUnavailable: this is why.
+        :raises TooLargeForRedis: or this.
+        """
+        cause = cause_of(error)
+        if isinstance(error, RedisError) and _TOO_LARGE in cause:
+            # This Redis is well, but what it makes of the octets that follow is unknown.
+            connection.end("too large")
+            raise TooLargeForRedis(cause) from None
+        is_cancelled = isinstance(error, CancelledError)
+        self._pool.retire(connection, "no answer" if is_cancelled else cause)
+        if isinstance(error, (RedisError, RedisUnavailable)):
             raise RedisUnavailable(cause) from None
-        self._pool.give_back(connection)

@@ -16,7 +16,12 @@ from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txredisapi import RedisError, RedisFactory, RedisProtocol  # type: ignore[import-untyped]
+from txredisapi import (  # type: ignore[import-untyped]
+    ConnectionError,
+    RedisError,
+    RedisFactory,
+    RedisProtocol,
+)
 
 from guerrilla_tw.processors.redis.settings import RedisTarget, RedisUnavailable
 
@@ -30,13 +35,27 @@ _TRIAL = ("PSETEX", "guerrilla_tw", 1, "")
 # Redis repeats a command that it does not know, and what follows may be a password or the message.
 _REPEATED = re.compile(r",? with args beginning with.*", re.DOTALL)
 
+# Octets that may be on their way on one connection before another is taken. So small messages that
+# come at the same time share a system call each way, and no message waits behind a large one.
+_ROOM = 2**16
+
 _NOT_REDIS = "what answers is not Redis"
 
 
 class RedisConnection(RedisProtocol):  # type: ignore[misc]
-    """One connection. It is in the pool from the moment that a trial write has worked."""
+    """
+    One connection. It is in the pool from the moment that a trial write has worked.
+
+    :ivar load: octets of the messages that it has.
+    """
 
     factory: RedisPool
+    load = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may have another message."""
+        return self.load < _ROOM
 
     def connectionMade(self) -> None:
         self._why_ended = ""
@@ -57,6 +76,21 @@ class RedisConnection(RedisProtocol):  # type: ignore[misc]
     def _refused(self, failure: Failure) -> None:
         self.factory.end_turn(failed=True)
         self.end(cause_of(failure.value))
+
+    def setex(self, key: str, seconds: int, data: bytes) -> Deferred[Any]:
+        """
+        As the parent, in a third of its time.
+
+        :returns: what Redis says, which may be an exception; it is not raised.
+        :raises ConnectionError: the connection is lost already.
+        """
+        if not self.connected:
+            raise ConnectionError("Not connected")
+        command = (b"SETEX", key.encode(), b"%d" % seconds, data)
+        lines = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
+        self.transport.write(b"".join([b"*4\r\n", *lines]))
+        answer: Deferred[Any] = self.replyQueue.get()
+        return answer
 
     def dataReceived(self, data: bytes) -> None:
         try:
@@ -166,10 +200,28 @@ class RedisPool(RedisFactory):  # type: ignore[misc]
                 "{target}: connection lost: {cause}", target=self._target, cause=self._trouble
             )
 
-    @inlineCallbacks
-    def borrow(self) -> Generator[Deferred[Any], Any, RedisConnection]:
+    def take(self, size: int) -> RedisConnection | None:
         """
-        Take a connection, for one message. If there is none for long, that is said at once.
+        Take a connection, for one message.
+
+        :param size: octets that the message has.
+        :returns: one that is there, which may have others' messages too; None if :meth:`wait` is
+            left.
+        """
+        # Those that have room are in it.
+        queue: list[RedisConnection] = self.connectionQueue.pending
+        if not queue:
+            return None
+        connection = queue[0]
+        connection.load += size
+        if not connection.has_room:
+            del queue[0]
+        return connection
+
+    @inlineCallbacks
+    def wait(self, size: int) -> Generator[Deferred[Any], Any, RedisConnection]:
+        """
+        Take a connection as soon as there is one. If there is none for long, that is said at once.
 
         :raises RedisUnavailable: there is none.
         """
@@ -181,22 +233,27 @@ class RedisPool(RedisFactory):  # type: ignore[misc]
             connection: RedisConnection = yield waiting
         except (TimeoutError, RedisError):
             raise RedisUnavailable(f"no connection: {self._trouble}") from None
+        connection.load += size
+        if connection.has_room:
+            self.connectionQueue.put(connection)
         return connection
 
-    def give_back(self, connection: RedisConnection) -> None:
-        """End what :meth:`borrow` began."""
-        if connection.connected:
+    def give_back(self, connection: RedisConnection, size: int) -> None:
+        """End what :meth:`take` or :meth:`wait` began."""
+        had_room = connection.has_room
+        connection.load -= size
+        if connection.has_room and not had_room and connection.connected:
             self.connectionQueue.put(connection)
 
     def retire(self, connection: RedisConnection, cause: str) -> None:
         """
-        End what :meth:`borrow` began, with a failure.
+        End what :meth:`take` or :meth:`wait` began, with a failure.
 
-        The connections that are idle are no better than this one: they lead to a Redis that has
+        The connections that have room are no better than this one: they lead to a Redis that has
         ended, hangs, is no master any more, or wants another password. New ones have a trial first.
         """
         self.note(cause)
-        for doubtful in (connection, *self.connectionQueue.pending):
+        for doubtful in {connection, *self.connectionQueue.pending}:
             doubtful.end(cause)
             self.delConnection(doubtful)
 
@@ -204,8 +261,11 @@ class RedisPool(RedisFactory):  # type: ignore[misc]
 def check_reply(reply: object) -> None:
     """
     :param reply: to a command that Redis says OK to.
+    :raises Exception: the reply, if it is one.
     :raises RedisUnavailable: it is something else.
     """
+    if isinstance(reply, Exception):
+        raise reply
     # Octets with hiredis, which txredisapi uses if it is there.
     if (reply.decode("latin-1") if isinstance(reply, bytes) else reply) != "OK":
         raise RedisUnavailable(_NOT_REDIS)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from guerrilla_tw.backends.chain import process_with_deferred
+from guerrilla_tw.backends.deadlines import Deadlines
 from guerrilla_tw.backends.registry import Decorator
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, TOO_LARGE_FOR_STORE, Result
 from guerrilla_tw.config import ConfigError
@@ -51,6 +54,7 @@ class RedisStore:
         # Of the time that stores have: some is left for another one, if it comes after this.
         self._share = 1.0 if required else 0.5
         self._client: RedisClient | None = None
+        self._in_time: Deadlines[Deferred[None]] = Deadlines(svc.reactor, Deferred.cancel)
 
     @inlineCallbacks
     def initialize(self, config: Mapping[str, object]) -> Generator[Deferred[Any], Any, None]:
@@ -76,8 +80,7 @@ class RedisStore:
         """Close all connections."""
         return self._client.close() if self._client is not None else None
 
-    @inlineCallbacks
-    def save(self, envelope: Envelope) -> Generator[Deferred[Any], Any, IResult | None]:
+    def save(self, envelope: Envelope) -> Deferred[IResult | None]:
         """
         Store a message, once for all its recipients.
 
@@ -86,31 +89,42 @@ class RedisStore:
         key = envelope.hashes[0]
         seconds = self._svc.time_for(envelope) * self._share
         if not seconds:
-            return self._refuse(envelope, "no time is left", STORE_UNAVAILABLE)
-        try:
-            yield self._write(key, envelope).addTimeout(seconds, self._svc.reactor)
-        except TooLargeForRedis as error:
-            return self._refuse(envelope, f"too large: {error}", TOO_LARGE_FOR_STORE)
-        except RedisUnavailable as error:
-            return self._refuse(envelope, str(error), STORE_UNAVAILABLE)
-        except TimeoutError:
-            cause = f"not done within {seconds:.1f} seconds"
-            return self._refuse(envelope, cause, STORE_UNAVAILABLE)
-        envelope.values[IN_REDIS] = key
-        envelope.stored_as = key
-        self._svc.log.debug(
-            "{queued_id}: stored as {stored_as}", queued_id=envelope.queued_id, stored_as=key
-        )
-        return None
+            return succeed(self._refuse(envelope, "no time is left", STORE_UNAVAILABLE))
+        writing = self._write(key, envelope)
+        self._in_time.begin(writing, seconds)
 
-    @inlineCallbacks
-    def _write(self, key: str, envelope: Envelope) -> Generator[Deferred[Any], Any, None]:
+        def end(outcome: Failure | None) -> IResult | None:
+            in_time = self._in_time.end(writing)
+            if isinstance(outcome, Failure):
+                late = "" if in_time else f"not done within {seconds:.1f} seconds"
+                return self._judge(outcome, late, envelope)
+            envelope.values[IN_REDIS] = key
+            envelope.stored_as = key
+            return None
+
+        return writing.addBoth(end)
+
+    def _write(self, key: str, envelope: Envelope) -> Deferred[None]:
         assert self._client is not None
+        expire = self._config.redis_expire_seconds
         if envelope.size <= _SMALL:
-            data = _stored_data(envelope)
-        else:
-            data = yield self._svc.defer_to_worker(_stored_data, envelope)
-        yield self._client.setex(key, self._config.redis_expire_seconds, data)
+            return self._client.setex(key, expire, _stored_data(envelope))
+        writing = partial(self._client.setex, key, expire)
+        return self._svc.defer_to_worker(_stored_data, envelope).addCallback(writing)
+
+    def _judge(self, failure: Failure, late: str, envelope: Envelope) -> Result | None:
+        """
+        :param late: that the message took too long, if it did.
+        :returns: what is said of a message that is not in Redis.
+        """
+        error = failure.value
+        if isinstance(error, TooLargeForRedis):
+            return self._refuse(envelope, f"too large: {error}", TOO_LARGE_FOR_STORE)
+        if isinstance(error, RedisUnavailable):
+            return self._refuse(envelope, str(error), STORE_UNAVAILABLE)
+        if late and isinstance(error, CancelledError):
+            return self._refuse(envelope, late, STORE_UNAVAILABLE)
+        failure.raiseException()
 
     def _refuse(self, envelope: Envelope, cause: str, result: Result) -> Result | None:
         say = self._svc.log.error if self._required else self._svc.log.warn
