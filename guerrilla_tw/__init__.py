@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from guerrilla_tw.mail.body import Body as Body
     from guerrilla_tw.mail.envelope import Envelope as Envelope
     from guerrilla_tw.mail.headers import Headers as Headers
+    from guerrilla_tw.processes.supervisor import Supervisor as Supervisor
     from guerrilla_tw.sources import ConfigSource as ConfigSource
 
 __version__ = "0.1.0"
@@ -98,6 +99,7 @@ _HOMES = {
     "guerrilla_tw.mail.body": ("Body",),
     "guerrilla_tw.mail.envelope": ("Envelope",),
     "guerrilla_tw.mail.headers": ("Headers",),
+    "guerrilla_tw.processes.supervisor": ("Supervisor",),
     "guerrilla_tw.sources": ("ConfigSource",),
 }
 

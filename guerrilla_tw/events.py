@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -37,6 +37,11 @@ class Event(str, Enum):
     SERVER_TIMEOUT = "server_change:timeout"
     SERVER_MAX_CLIENTS = "server_change:max_clients"
     SERVER_TLS = "server_change:tls_config"
+
+
+#: Servers whose certificates are others though their settings are the same, and
+#: :attr:`Event.BACKEND_CONFIG` where the backend reads other files.
+Renewed = Sequence[Event | ServerConfig]
 
 
 class Change(NamedTuple):

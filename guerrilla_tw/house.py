@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IAddress
@@ -14,22 +14,30 @@ from twisted.python.failure import Failure
 
 from guerrilla_tw.backends.gateway import Gateway
 from guerrilla_tw.backends.registry import Registry
-from guerrilla_tw.config import Config, ServerConfig
-from guerrilla_tw.events import Event
+from guerrilla_tw.config import Config
+from guerrilla_tw.events import Event, Renewed
 from guerrilla_tw.gateways import Gateways
 from guerrilla_tw.interfaces import IBackend
+from guerrilla_tw.listening import Sockets
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.mail.body import BodyStorage
-from guerrilla_tw.process import PidFile
+from guerrilla_tw.pid_file import PidFiles
 from guerrilla_tw.servers import Servers, ServersChange, check_spill_dir
 from guerrilla_tw.smtp.hosts import AllowedHosts
 from guerrilla_tw.smtp.server import Client, Shared
+from guerrilla_tw.stamps import ON_DISK, Files
 from guerrilla_tw.undo import Undo
 from guerrilla_tw.users import User
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
-T = TypeVar("T")
-Renewed = Sequence[Event | ServerConfig]
+#: Asked when all that can fail has been done, with what is renewed; what its Deferred fails with
+#: has all be undone.
+Agree = Callable[[Renewed], Deferred[None]]
+
+
+def at_once(_: Renewed) -> Deferred[None]:
+    """Nobody has to be asked."""
+    return succeed(None)
 
 
 @dataclass
@@ -38,7 +46,6 @@ class _Taken:
 
     servers: ServersChange
     ports: Deferred[None]
-    pid_file: PidFile
 
 
 class House:
@@ -51,6 +58,9 @@ class House:
     :param backend: in place of a Gateway.
     :param check_limits: raises a ConfigError if the process may not have what a configuration asks.
     :param user: whom the process is about to become.
+    :param sockets: gives the socket of a ``listen_interface``, where a supervisor has opened it; it
+        has told as well what is to be told of a configuration.
+    :param files: where keys and certificates are.
     """
 
     def __init__(
@@ -61,11 +71,14 @@ class House:
         backend: IBackend | None,
         check_limits: Callable[[Config], None],
         user: User,
+        sockets: Sockets | None = None,
+        files: Files = ON_DISK,
     ) -> None:
         self._logs = logs
         self.log = Logger("guerrilla_tw", observer=logs.observer)
         self._check_limits = check_limits
         self._user = user
+        self._sockets = sockets
 
         def make_gateway() -> Gateway:
             return Gateway(registry, reactor, self.log)
@@ -73,8 +86,8 @@ class House:
         # Nobody is there to ask for hosts or bodies before a configuration is in force.
         self._shared = Shared(backend or make_gateway(), AllowedHosts(()), BodyStorage(), reactor)
         self._gateways = Gateways(make_gateway, self._shared, reactor, self.log)
-        self._servers = Servers(self._shared, reactor, self.log, logs, user)
-        self._pid_file = PidFile("")
+        self._servers = Servers(self._shared, reactor, self.log, logs, user, sockets, files)
+        self._pid_files = PidFiles(user)
         self._doing: Deferred[Any] = succeed(None)
         # While nobody is answered.
         self._taken: _Taken | None = None
@@ -83,6 +96,11 @@ class House:
     def addresses(self) -> list[IAddress]:
         """Where the servers listen, with real port numbers in place of 0."""
         return self._servers.addresses
+
+    @property
+    def client_count(self) -> int:
+        """How many connections are open."""
+        return len(self.clients)
 
     @property
     def clients(self) -> list[Client]:
@@ -111,37 +129,41 @@ class House:
         change = self._servers.prepare(config)
         self.warn(self._shared.backend.check(config.backend_config))
         self._check_limits(config)
-        self._taken = _Taken(change, change.take_ports(), PidFile(config.pid_file, self._user))
+        self._taken = _Taken(change, change.take_ports())
         try:
             _raise_at_once(self._taken.ports)
-            self._taken.pid_file.take()
+            self._pid_files.take(config.pid_file)
         except Exception:
             self._leave()
             raise
 
-    def open(self, config: Config) -> Deferred[None]:
+    def open(self, config: Config, agree: Agree = at_once) -> Deferred[None]:
         """
         Open the backend, then answer.
 
+        :param config: the one that places were taken for.
+        :param agree: asked in between.
         :returns: a Deferred that fails with the reason if nobody will ever be answered; everything
             is closed then.
         """
         undo = Undo(self.log)
         undo.add(self._gateways.shut_down)
         undo.add(self._leave)
-        return self._do(self._open(config), undo)
+        self._doing = self._open(config, agree)
+        return undo.unless_done(self._doing)
 
     @inlineCallbacks
-    def _open(self, config: Config) -> InlineCallbacks:
+    def _open(self, config: Config, agree: Agree) -> InlineCallbacks:
         taken = self._taken
         assert taken is not None
         yield taken.ports
         # By now the process may be a user who may do less.
         check_spill_dir(config.spill_dir, self._user)
         yield self._gateways.initialize(config)
-        taken.pid_file.write()
+        yield agree(())
+        self._pid_files.write()
         self._taken = None
-        self._pid_file = taken.pid_file
+        self._pid_files.commit()
         self._shared.backend.start()
         taken.servers.commit()
 
@@ -150,28 +172,30 @@ class House:
         taken, self._taken = self._taken, None
         if taken is None:
             return succeed(None)
-        taken.pid_file.remove()
+        self._pid_files.abandon()
         taken.ports.addErrback(lambda _: None)
         taken.ports.cancel()
         return taken.servers.abandon()
 
     # Changes
 
-    def change(self, old: Config, new: Config) -> Deferred[Renewed]:
+    def change(self, old: Config, new: Config, agree: Agree = at_once) -> Deferred[Renewed]:
         """
         Go over to another configuration, whole or not at all.
 
         :param old: the one in force.
         :param new: the one to come.
+        :param agree: asked when all that can fail has been done.
         :returns: a Deferred of what is another though its settings are not, for
             :func:`.events.compare`. It fails with the reason if nothing has changed.
         """
         undo = Undo(self.log)
-        return self._do(self._change(old, new, undo), undo)
+        self._doing = self._change(old, new, agree, undo)
+        return undo.unless_done(self._doing)
 
     @inlineCallbacks
     def _change(
-        self, old: Config, new: Config, undo: Undo
+        self, old: Config, new: Config, agree: Agree, undo: Undo
     ) -> Generator[Deferred[Any], Any, Renewed]:
         """Do all that can fail; then put it in force, in one turn of the reactor."""
         self._check_limits(new)
@@ -179,12 +203,8 @@ class House:
         servers = self._servers.prepare(new)
         plan = self._logs.prepare(new)
         undo.add(partial(self._logs.abandon, plan))
-        pid_file = self._pid_file
-        # It may be the same file under another name, which is not to be removed then.
-        if new.pid_file != old.pid_file and PidFile(new.pid_file).path != pid_file.path:
-            pid_file = PidFile(new.pid_file)
-            pid_file.take()
-            undo.add(pid_file.remove)
+        self._pid_files.take(new.pid_file)
+        undo.add(self._pid_files.abandon)
         gateway: Gateway | None = None
         if self._gateways.must_change(old, new):
             self.warn(self._shared.backend.check(new.backend_config))
@@ -193,8 +213,9 @@ class House:
         # The last, so that the time is short in which a port may be neither here nor there.
         undo.add(servers.abandon)
         yield servers.take_ports()
-        # It may be another daemon's: it is touched when nothing else can fail.
-        pid_file.write()
+        renewed: Renewed = [*servers.renewed, *([Event.BACKEND_CONFIG] if gateway else [])]
+        yield agree(renewed)
+        self._pid_files.write()
 
         # From here on nothing can fail, and nothing that follows is to undo it.
         undo.forget()
@@ -202,25 +223,12 @@ class House:
         if gateway is not None:
             self._gateways.replace_by(gateway)
         servers.commit()
-        if pid_file is not self._pid_file:
-            self._pid_file.remove()
-            self._pid_file = pid_file
-        return [*servers.renewed, *([Event.BACKEND_CONFIG] if gateway else [])]
+        self._pid_files.commit()
+        return renewed
 
     def cancel(self) -> None:
         """End an :meth:`open` or a :meth:`change` that is under way; what it has done is undone."""
         self._doing.cancel()
-
-    def _do(self, doing: Deferred[T], undo: Undo) -> Deferred[T]:
-        """:returns: a Deferred of its own: what is cancelled is not the undoing."""
-        self._doing = doing
-        outcome: Deferred[T] = Deferred()
-
-        def undo_all(failure: Failure) -> None:
-            undo.after(failure).addErrback(outcome.errback)
-
-        doing.addCallbacks(outcome.callback, undo_all)
-        return outcome
 
     def reopen_logs(self) -> None:
         """Open every log file anew by its name."""
@@ -238,7 +246,14 @@ class House:
         yield self._leave()
         yield self._servers.shut_down(timeout)
         yield self._gateways.shut_down()
-        self._pid_file.remove()
+        self._pid_files.remove()
+
+    def settled(self) -> Deferred[Any]:
+        """:returns: a Deferred that fires when every place that was left is free."""
+        return self._servers.settled()
+
+    def kill(self) -> None:
+        """End what would outlive the process, which ends now: there is nothing."""
 
     def warn(self, warnings: Sequence[str]) -> None:
         """
@@ -246,7 +261,7 @@ class House:
 
         :param warnings: one line each.
         """
-        for advice in warnings:
+        for advice in warnings if self._sockets is None else ():
             # Not as "warning": Twisted takes an event that has one for a warning of Python's.
             self.log.warn("{advice}", advice=advice)
 

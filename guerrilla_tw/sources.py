@@ -56,7 +56,16 @@ class Source:
 
         :returns: one line, with the name of the file.
         """
-        error = failure.value
-        # A processor's own error may be of several lines; a ConfigError is of one.
-        known = error if isinstance(error, ConfigError) else ConfigError(str(error) or repr(error))
+        known = _known(failure)
         return str(known if known.name else known.in_file(self.name))
+
+
+def reason_of(failure: Failure) -> str:
+    """:returns: one line for why something could not be done, without the name of a file."""
+    return str(_known(failure))
+
+
+def _known(failure: Failure) -> ConfigError:
+    """A processor's own error may be of several lines; a ConfigError is of one."""
+    error = failure.value
+    return error if isinstance(error, ConfigError) else ConfigError(str(error) or repr(error))

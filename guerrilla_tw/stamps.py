@@ -1,4 +1,4 @@
-"""Whether files still hold what they held when they were read."""
+"""Files that are read again when they hold something else than before, wherever they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from guerrilla_tw.reading import open_file
+from guerrilla_tw.reading import open_file, read_file
 
 _PIECE: Final = 2**18
 
@@ -64,3 +64,41 @@ def _digest(path: str) -> bytes:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.digest()
+
+
+class Files:
+    """Files on the disk."""
+
+    def read(self, path: str) -> bytes:
+        """
+        Read a whole file.
+
+        :raises OSError: it cannot be read.
+        """
+        return read_file(path)
+
+    def stamps(self, paths: Iterable[str], before: Stamps) -> Stamps:
+        """See :func:`stamps`."""
+        return stamps(paths, before)
+
+
+class HandedFiles(Files):
+    """
+    Files that were read by a process that may do so.
+
+    :param contents: by path.
+    """
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self.contents = contents
+
+    def read(self, path: str) -> bytes:
+        """See :class:`Files`."""
+        return self.contents[path]
+
+    def stamps(self, paths: Iterable[str], before: Stamps) -> Stamps:
+        """See :class:`Files`."""
+        return {path: Stamp((), sha256(self.contents[path]).digest()) for path in paths}
+
+
+ON_DISK: Final = Files()

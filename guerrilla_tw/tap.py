@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.logger import LogPublisher
 from twisted.python import usage
@@ -12,8 +12,12 @@ from twisted.python import usage
 from guerrilla_tw.config import ConfigError
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.logs.twistd import TwistdLogs
-from guerrilla_tw.twistd_service import TwistdGuerrilla
+from guerrilla_tw.sources import Source
+from guerrilla_tw.twistd_service import TwistdDaemon
 from guerrilla_tw.users import User
+
+if TYPE_CHECKING:
+    from guerrilla_tw.processes.supervisor import Supervisor
 
 
 class Options(usage.Options):
@@ -40,13 +44,16 @@ class Options(usage.Options):
     ]
 
 
-def makeService(options: Options) -> Guerrilla:
+def makeService(options: Options) -> TwistdDaemon:
     """
     Make the service that the command line asks for.
 
     :raises SystemExit: the configuration cannot be used (one line, status 1); or was only to
         be checked (status 0).
     """
+    # Not before it is needed: whoever imports this may choose another.
+    from twisted.internet import reactor
+
     file = options["config"] or ""
     parent: Any = options.parent
     try:
@@ -56,13 +63,23 @@ def makeService(options: Options) -> Guerrilla:
         twistd = {} if parent is None else parent
         user = future_user(twistd)
         logs = TwistdLogs(parent, user)
-        daemon = TwistdGuerrilla(file, twistd, logs, user)
+        make = _daemon_for(file)
+        daemon = make(file or None, reactor=reactor, logs=logs, user=user, owns_process=True)
         logs.commit(logs.prepare(daemon.config))
         daemon.check_limits(daemon.config)
         daemon.check()
     except ConfigError as error:
         raise SystemExit(str(error.in_file(file))) from None
-    return daemon
+    return TwistdDaemon(daemon, twistd, logs, user, reactor)
+
+
+def _daemon_for(file: str) -> type[Guerrilla] | type[Supervisor]:
+    """:raises ConfigError: the configuration cannot be read."""
+    if Source(file or None).read().config.processes == 1:
+        return Guerrilla
+    from guerrilla_tw.processes.supervisor import Supervisor
+
+    return Supervisor
 
 
 def future_user(twistd: Mapping[str, Any]) -> User:
@@ -85,7 +102,7 @@ def future_user(twistd: Mapping[str, Any]) -> User:
 def _check(file: str) -> NoReturn:
     """Say on standard output that a configuration is good, and end. No log file is opened."""
     name = file or "the default configuration"
-    for warning in Guerrilla(file or None, observer=LogPublisher()).check():
+    for warning in _daemon_for(file)(file or None, observer=LogPublisher()).check():
         print(f"{name}: warning: {warning}")
     print(f"{name}: OK")
     raise SystemExit(0)

@@ -16,13 +16,15 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from guerrilla_tw.config import Config, ConfigError
-from guerrilla_tw.daemon import Guerrilla
+from guerrilla_tw.config import ConfigError
+from guerrilla_tw.daemon_service import DaemonService
 from guerrilla_tw.logs.twistd import TwistdLogs
-from guerrilla_tw.process import PidFile, check_file_limit, notify, raise_file_limit
+from guerrilla_tw.pid_file import PidFile
+from guerrilla_tw.process import notify
 from guerrilla_tw.signals import Signals
 from guerrilla_tw.users import User
 
@@ -30,51 +32,45 @@ from guerrilla_tw.users import User
 _LONGEST_MESSAGE = 100
 
 
-class TwistdGuerrilla(Guerrilla):
+class TwistdDaemon(Service):
     """
-    The daemon of ``twistd guerrilla``.
+    The service of ``twistd guerrilla``, around a daemon.
 
-    :param file: the configuration, which SIGHUP reads again; empty for the default one.
+    :param daemon: to start, reload and stop; SIGHUP has it read its file again.
     :param twistd: twistd's own options; empty under ``python -m twisted``.
-    :param logs: where lines go.
+    :param logs: of the daemon.
     :param user: whom twistd is about to make it, as its options say.
-    :raises ConfigError: as the parent.
+    :param reactor: of the process.
     """
 
     def __init__(
-        self, file: str, twistd: MutableMapping[str, Any], logs: TwistdLogs, user: User
+        self,
+        daemon: DaemonService,
+        twistd: MutableMapping[str, Any],
+        logs: TwistdLogs,
+        user: User,
+        reactor: Any,
     ) -> None:
-        from twisted.internet import reactor
-
-        super().__init__(file or None, reactor=reactor, logs=logs, user=user)
-        self._reactor: Any = reactor
+        self.daemon = daemon
+        self._reactor = reactor
         self._twistd = twistd
-        self._twistd_logs = logs
+        self._logs = logs
         self._user = user
         self._starter = _Starter(twistd)
+        self._is_prepared = False
         self._reload_wanted = False
         # Until it serves, nothing is reloaded.
         self._reloading = True
         self._signals = Signals(
-            self._reactor,
-            {signal.SIGHUP: self._reload_soon, signal.SIGUSR1: self.reopen_logs},
+            reactor,
+            {signal.SIGHUP: self._reload_soon, signal.SIGUSR1: daemon.reopen_logs},
             self._end_at_once,
         )
 
     def setServiceParent(self, parent: Any) -> None:
         """As the parent; twistd's own lines go to our log, if nobody told it where."""
-        self._twistd_logs.attach(parent)
+        self._logs.attach(parent)
         super().setServiceParent(parent)
-
-    def check_limits(self, config: Config) -> None:
-        """As the parent, after the limit is raised as far as is needed and allowed."""
-        raised = raise_file_limit(config)
-        if raised:
-            before, after = raised
-            self.log.info(
-                "open-file limit raised from {before} to {after}", before=before, after=after
-            )
-        check_file_limit(config)
 
     # IService
 
@@ -83,32 +79,35 @@ class TwistdGuerrilla(Guerrilla):
         self._signals.catch()
         self._starter.keep_waiting()
         try:
-            super().privilegedStartService()
+            self.daemon.privilegedStartService()
         except ConfigError:
             self._signals.restore()
             raise _Refusal(self._tell(Failure())) from None
+        self._is_prepared = True
 
     def startService(self) -> Deferred[None]:
-        """As the parent; a failure ends the process, when the reactor has it."""
-        # python -m twisted has not called the above.
-        self._signals.catch()
+        """Start the daemon; a failure ends the process, when the reactor has it."""
+        super().startService()
+        if not self._is_prepared:  # By python -m twisted.
+            self.privilegedStartService()
         self._reactor.callWhenRunning(self._signals.watch_endings)
         library = os.path.dirname(os.__file__)
         if self._user.has_come and not os.access(library, os.R_OK | os.X_OK):
             cause = "modules that are first needed from now on will be missing"
-            self.log.warn(
+            self.daemon.log.warn(
                 "user {user} cannot read {path}: {cause}",
                 user=self._user.name,
                 path=library,
                 cause=cause,
             )
-        return super().startService().addCallbacks(self._serve, self._give_up)
+        return self.daemon.startService().addCallbacks(self._serve, self._give_up)
 
     def stopService(self) -> Deferred[None]:
-        """As the parent."""
+        """Stop the daemon, which takes its time."""
+        super().stopService()
+        self._is_prepared = False
         notify("STOPPING=1\nSTATUS=letting clients and their messages finish")
-        stopped: Deferred[None] = super().stopService()
-        return stopped.addBoth(self._have_stopped)
+        return self.daemon.stopService().addBoth(self._have_stopped)
 
     def _serve(self, _: object) -> None:
         self._starter.tell("")
@@ -131,8 +130,8 @@ class TwistdGuerrilla(Guerrilla):
 
         :returns: the reason, one line.
         """
-        reason = self.explain(failure)
-        if not self._twistd_logs.on_stderr:
+        reason = self.daemon.explain(failure)
+        if not self._logs.on_stderr:
             # Not sys.stderr, which may be twistd's log by now.
             print(reason, file=sys.__stderr__)
         notify(f"STATUS=cannot start: {reason}")
@@ -155,7 +154,7 @@ class TwistdGuerrilla(Guerrilla):
     def _reload_now(self) -> None:
         self._reload_wanted, self._reloading = False, True
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        self.reload().addBoth(self._have_reloaded)
+        self.daemon.reload().addBoth(self._have_reloaded)
 
     def _have_reloaded(self, result: object) -> None:
         """Whatever came of it, the daemon goes on; a refusal is in the log."""
@@ -164,13 +163,13 @@ class TwistdGuerrilla(Guerrilla):
             return
         refusal = ""
         if isinstance(result, Failure):
-            refusal = f"the last reload was refused: {self.explain(result)}"
+            refusal = f"the last reload was refused: {self.daemon.explain(result)}"
         self._notify_ready(refusal)
         if self._reload_wanted:
             self._reload_now()
 
     def _notify_ready(self, trouble: str) -> None:
-        number = len(self.addresses)
+        number = len(self.daemon.addresses)
         status = f"serving on {number} interface{'s' if number != 1 else ''}"
         if trouble:
             status += f"; {trouble}"
@@ -178,9 +177,9 @@ class TwistdGuerrilla(Guerrilla):
 
     def _end_at_once(self, number: int) -> NoReturn:
         name = signal.Signals(number).name
-        self.log.warn("ended at once by a second signal, {signal}", signal=name)
-        for path in (self.config.pid_file, self._twistd.get("pidfile") or ""):
-            PidFile(path).remove()
+        self.daemon.log.warn("ended at once by a second signal, {signal}", signal=name)
+        self.daemon.end_at_once()
+        PidFile(self._twistd.get("pidfile") or "").remove()
         sys.stdout.flush()
         sys.stderr.flush()
         signal.signal(number, signal.SIG_DFL)

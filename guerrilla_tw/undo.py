@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 
 class Undo:
@@ -48,3 +50,19 @@ class Undo:
             except Exception:
                 self._log.failure("could not be undone in full")
         return failure
+
+    def unless_done(self, doing: Deferred[T]) -> Deferred[T]:
+        """
+        Undo everything if something fails.
+
+        :param doing: it.
+        :returns: a Deferred of what it comes to, when all is undone. It is one of its own: who
+            cancels what is done does not cancel the undoing.
+        """
+        outcome: Deferred[T] = Deferred()
+
+        def undo_all(failure: Failure) -> None:
+            self.after(failure).addErrback(outcome.errback)
+
+        doing.addCallbacks(outcome.callback, undo_all)
+        return outcome

@@ -239,6 +239,7 @@ class SnippetTests(SnippetTestCase):
         expected = [
             "Configuration",
             "Start and stop",
+            "Several processes",
             "Processors",
             "A backend of your own",
             "Events",
@@ -256,6 +257,17 @@ class SnippetTests(SnippetTestCase):
         daemon = names["daemon"]
         await daemon.startService()
         self.assertRegex(await deferToThread(send_mail, port_of(daemon), "b@example.com"), "^250 ")
+
+    async def test_several_processes(self) -> None:
+        settings = {
+            "backend_config": {"save_process": "Header"},
+            "servers": [{"is_enabled": True, "listen_interface": "127.0.0.1:0"}],
+            "log_file": "off",
+        }
+        names = await self.run_section("Several processes", settings=settings)
+        daemon = names["daemon"]
+        self.assertEqual((daemon.config.processes, len(daemon.addresses)), (4, 1))
+        await daemon.stopService()
 
     async def test_start_and_stop(self) -> None:
         names = await self.run_section("Start and stop", config=self.make_config(), **IMPORTS)

@@ -12,9 +12,9 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import deferLater
 
 from guerrilla_tw import ConfigError
-from guerrilla_tw import house as house_module
+from guerrilla_tw import pid_file as pid_file_module
 from guerrilla_tw.logs import Logs
-from guerrilla_tw.process import PidFile
+from guerrilla_tw.pid_file import PidFile
 from tests.reload_support import ReloadTestCase, config, server
 
 
@@ -57,7 +57,7 @@ class StartTests(ReloadTestCase):
             def write(self) -> None:
                 raise ConfigError("cannot be written: No space left on device", "pid_file")
 
-        self.patch(house_module, "PidFile", FullDisk)
+        self.patch(pid_file_module, "PidFile", FullDisk)
         pid_file = self.mktemp()
         self.make(config(backend={"mark": "1"}, pid_file=pid_file))
         self.daemon.privilegedStartService()

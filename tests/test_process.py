@@ -13,13 +13,8 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.config import Config, ConfigError, ServerConfig
-from guerrilla_tw.process import (
-    OWN_FILES,
-    PidFile,
-    check_file_limit,
-    notify,
-    raise_file_limit,
-)
+from guerrilla_tw.pid_file import PidFile
+from guerrilla_tw.process import OWN_FILES, check_file_limit, notify, raise_file_limit
 from tests.test_users import UserTestCase
 
 OURS = f"{os.getpid()}\n"

@@ -29,6 +29,7 @@ from guerrilla_tw.config.listen import Interface
 from guerrilla_tw.daemon import Guerrilla
 from guerrilla_tw.interfaces import IBackendService
 from guerrilla_tw.tap import future_user
+from guerrilla_tw.twistd_service import TwistdDaemon
 from guerrilla_tw.users import SAME_USER, User
 
 InlineCallbacks = Generator[Deferred[None], object, None]
@@ -51,10 +52,14 @@ class MakeServiceTestCase(TestCase):
         config = {"log_file": "off", "backend_config": backend, "servers": [SERVER], **changes}
         Path(self.file).write_text(json.dumps(config))
 
-    def make(self, *arguments: str) -> Guerrilla:
+    def make(self, *arguments: str) -> TwistdDaemon:
         options = tap.Options()
         options.parseOptions(["--config", self.file, *arguments])
         return tap.makeService(options)
+
+    def guerrilla(self, service: TwistdDaemon) -> Guerrilla:
+        assert isinstance(service.daemon, Guerrilla)
+        return service.daemon
 
     def refusal(self, *arguments: str) -> SystemExit:
         refusal: SystemExit = self.assertRaises(SystemExit, self.make, *arguments)
@@ -85,15 +90,16 @@ class MakeServiceTests(MakeServiceTestCase):
     def test_good_configuration_makes_the_daemon(self) -> None:
         self.write()
         service = self.make()
-        self.assertIsInstance(service, Guerrilla)
-        self.assertEqual(service.config.servers[0].interface, Interface("127.0.0.1", 25))
+        self.assertIsInstance(service.daemon, Guerrilla)
+        self.assertEqual(service.daemon.config.servers[0].interface, Interface("127.0.0.1", 25))
         self.assertFalse((self.directory / "pid").exists())
 
     def test_no_file_makes_the_default_daemon(self) -> None:
         options = tap.Options()
         options.parseOptions([])
         self.assertEqual(
-            tap.makeService(options).config.servers[0].interface, Interface("127.0.0.1", 2525)
+            tap.makeService(options).daemon.config.servers[0].interface,
+            Interface("127.0.0.1", 2525),
         )
 
     def test_setting_that_is_refused(self) -> None:
@@ -158,7 +164,7 @@ class StartTestCase(MakeServiceTestCase):
         self.write(servers=[{**SERVER, "listen_interface": "127.0.0.1:0"}], **changes)
 
     @inlineCallbacks
-    def start(self, service: Guerrilla) -> InlineCallbacks:
+    def start(self, service: TwistdDaemon) -> InlineCallbacks:
         # A failure stops the reactor once that runs; trial has a stop of its own by then.
         yield deferLater(reactor, 0)
         self.patch(reactor, "stop", lambda: self.stops.append("stop"))
@@ -188,7 +194,7 @@ class StartTests(StartTestCase):
     def test_error_of_several_lines_becomes_one(self) -> InlineCallbacks:
         self.configure()
         service = self.make()
-        service.add_processor("Sql", _fail)
+        self.guerrilla(service).add_processor("Sql", _fail)
         yield self.start(service)
         self.assertEqual(self.stops, ["stop"])
         self.assertEqual(self.stderr.getvalue(), f"{self.file}: Sql: one\\ntwo\n")
@@ -199,7 +205,7 @@ class StartTests(StartTestCase):
     ) -> InlineCallbacks:
         self.configure()
         service = self.make()
-        service.add_processor("Sql", _open_for_ever)
+        self.guerrilla(service).add_processor("Sql", _open_for_ever)
         started = service.startService()
         yield service.stopService()
         yield started
@@ -210,7 +216,7 @@ class StartTests(StartTestCase):
         self.configure()
         first = self.make()
         yield first.startService()
-        (address,) = first.addresses
+        (address,) = first.daemon.addresses
         assert isinstance(address, IPv4Address)
         where = f"127.0.0.1:{address.port}"
         self.write(servers=[{**SERVER, "listen_interface": where}])
@@ -226,7 +232,7 @@ class StartTests(StartTestCase):
 class TwistdTests(StartTestCase):
     """What twistd's own options ask for."""
 
-    def make_under(self, **twistd: object) -> Guerrilla:
+    def make_under(self, **twistd: object) -> TwistdDaemon:
         """Make a service under a twistd that logs elsewhere."""
         self.configure()
         options = tap.Options()
@@ -257,7 +263,7 @@ class TwistdTests(StartTestCase):
     def test_starter_is_told_of_a_late_failure(self) -> InlineCallbacks:
         read, write = self.status_pipe()
         service = self.make_under(statusPipe=write)
-        service.add_processor("Sql", _fail)
+        self.guerrilla(service).add_processor("Sql", _fail)
         yield self.start(service)
         self.assertEqual(os.read(read, 1000), f"1 {self.file}: Sql: one\\ntwo".encode()[:100])
 
@@ -308,7 +314,7 @@ class SignalTests(StartTestCase):
         self.configure(pid_file=str(self.directory / "pid"))
         self.service = self.make()
         self.reloads: list[Deferred[None]] = []
-        self.patch(self.service, "reload", self.reload)
+        self.patch(self.service.daemon, "reload", self.reload)
 
     def reload(self) -> Deferred[None]:
         self.reloads.append(Deferred())

@@ -54,6 +54,8 @@ __all__ = [
 
 # Setting: what 0 means.
 _NUMBERS: Final = {"spill_size": 2**20, "max_inflight_bytes": 2**28}
+# More than any machine has use for.
+MAX_PROCESSES: Final = 256
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 LOG_FORMATS: Final = ("text", "json")
 
@@ -80,6 +82,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     :param log_format: ``text``, the default, or ``json``, an object a line.
     :param allowed_hosts: hosts whose mail is taken; by default this host's name.
     :param pid_file: a path, or empty for none.
+    :param processes: how many processes serve; 1 by default, and 0 for one for each processor that
+        this one may run on. It is ``twistd guerrilla`` and :class:`.Supervisor` that have several.
     :param shutdown_timeout: how long clients may take to finish the command in hand at the end; 30
         seconds by default.
     :param spill_size: octets of a message that are kept in memory while it is here, at most; what
@@ -98,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = ""
     allowed_hosts: tuple[str, ...] = ()
     pid_file: str = ""
+    processes: int = 1
     shutdown_timeout: Duration = Duration(0)
     # 0: the default in _NUMBERS.
     spill_size: int = 0
@@ -121,6 +126,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("log_file", "pid_file", "spill_dir"):
             if not getattr(self, name).isprintable():
                 raise ConfigError("holds a control character", name)
+        if not 0 <= self.processes <= MAX_PROCESSES:
+            raise ConfigError(f"is not from 0 to {MAX_PROCESSES}", "processes")
         self._check_log_level()
         self._check_allowed_hosts()
         self._check_servers()

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -14,6 +15,8 @@ _HIGHEST_PORT: Final = 65535
 _LARGEST_BACKLOG: Final = 65535
 # The kernel's limit for the path of a socket is 108 octets, one of them for the end.
 _LONGEST_PATH: Final = 107
+# As many are kept in mind, as they are shown.
+_MOST_SHOWN: Final = 256
 
 _ENDPOINT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._+-]*")
 # An IPv6 address without brackets has as many colons as an endpoint.
@@ -239,6 +242,8 @@ def _socket_path(place: Interface | Endpoint) -> str:
     return ""
 
 
+# Asked for each line of the log.
+@lru_cache(_MOST_SHOWN)
 def shown(text: str) -> str:
     """
     Show people a ``listen_interface``.

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from guerrilla_tw.config import Config
+from guerrilla_tw.listening import Sockets
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.servers.change import ServersChange
 from guerrilla_tw.servers.listening_server import ListeningServer
@@ -19,6 +20,7 @@ from guerrilla_tw.servers.wanted import (
     read_server,
 )
 from guerrilla_tw.smtp.server import Server, Shared
+from guerrilla_tw.stamps import ON_DISK, Files
 from guerrilla_tw.users import User
 
 __all__ = ["Servers", "ServersChange", "check_spill_dir"]
@@ -33,13 +35,26 @@ class Servers:
     :param log: of the daemon.
     :param logs: of the daemon and the servers.
     :param user: whom the process is about to become.
+    :param sockets: see :class:`.Listener`.
+    :param files: where keys and certificates are.
     """
 
-    def __init__(self, shared: Shared, reactor: Any, log: Logger, logs: Logs, user: User) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        reactor: Any,
+        log: Logger,
+        logs: Logs,
+        user: User,
+        sockets: Sockets | None = None,
+        files: Files = ON_DISK,
+    ) -> None:
         self.shared = shared
         self.reactor = reactor
         self.logs = logs
         self.user = user
+        self.sockets = sockets
+        self._files = files
         self._log = log
         self.listening: dict[Place, ListeningServer] = {}
         # Those whose ports are taken, and nobody is answered yet.
@@ -83,7 +98,7 @@ class Servers:
                 current = self.listening.get(server.interface)
                 before = current.wanted if current else None
                 wanted[server.interface] = read_server(
-                    f"servers[{index}]", server, before, self.reactor
+                    f"servers[{index}]", server, before, self.reactor, self._files
                 )
         return ServersChange(self, config, allowed_hosts, wanted)
 

@@ -85,7 +85,9 @@ class ServersChange:
     def _open(self, wanted: Wanted) -> ListeningServer:
         servers = self._servers
         log, _ = self._logs_of(wanted.settings.config)
-        return ListeningServer(wanted, servers.shared, log, servers.reactor, servers.user)
+        return ListeningServer(
+            wanted, servers.shared, log, servers.reactor, servers.user, servers.sockets
+        )
 
     def _in_the_way(self, interface: Place) -> list[ListeningServer]:
         """:returns: what listens there, and is to go."""

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from guerrilla_tw.listening import Listener
+from guerrilla_tw.listening import Listener, Sockets
 from guerrilla_tw.servers.wanted import Wanted
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.journal import Journal
@@ -24,16 +24,24 @@ class ListeningServer:
     :param log: of the server.
     :param reactor: to listen with.
     :param user: whom the process is about to become.
+    :param sockets: see :class:`.Listener`; whoever has opened them tells of it.
     :raises ConfigError: it cannot listen there.
     """
 
     def __init__(
-        self, wanted: Wanted, shared: Shared, log: Logger, reactor: Any, user: User
+        self,
+        wanted: Wanted,
+        shared: Shared,
+        log: Logger,
+        reactor: Any,
+        user: User,
+        sockets: Sockets | None,
     ) -> None:
         self.server = Server(wanted.settings, shared, log)
         self.wanted = wanted
         self._reactor = reactor
         self._user = user
+        self._sockets = sockets
         self._factory = GuerrillaESMTPFactory(self.server)
         self._listener: Listener | None = None
         self.listen()
@@ -56,7 +64,7 @@ class ListeningServer:
         :raises ConfigError: it cannot be had.
         """
         name = self.server.settings.config.listen_interface
-        self._listener = Listener(name, self._factory, self._reactor, self._user)
+        self._listener = Listener(name, self._factory, self._reactor, self._user, self._sockets)
 
     def update(self, wanted: Wanted, log: Logger, journal: Journal) -> None:
         """Be otherwise from now on, to clients that come from now on."""
@@ -70,7 +78,8 @@ class ListeningServer:
         log = self.server.log
         try:
             self.listener.answer()
-            log.info("listening on {interface}", interface=self.listener.name)
+            if self._sockets is None:
+                log.info("listening on {interface}", interface=self.listener.name)
         except Exception:  # Of a plugin's endpoint: that is no reason to keep others from it.
             log.failure("a server does not answer")
 

@@ -13,7 +13,7 @@ from guerrilla_tw.config.listen import Endpoint, Interface
 from guerrilla_tw.listening import check_interface
 from guerrilla_tw.smtp.hosts import AllowedHosts
 from guerrilla_tw.smtp.settings import SessionSettings, TLSStarter
-from guerrilla_tw.stamps import Stamps, stamps
+from guerrilla_tw.stamps import ON_DISK, Files, Stamps
 from guerrilla_tw.users import User
 
 Place = Interface | Endpoint
@@ -36,7 +36,9 @@ class Wanted:
     renewed: bool
 
 
-def read_server(path: str, config: ServerConfig, before: Wanted | None, reactor: Any) -> Wanted:
+def read_server(
+    path: str, config: ServerConfig, before: Wanted | None, reactor: Any, on: Files = ON_DISK
+) -> Wanted:
     """
     Read what a server needs.
 
@@ -44,18 +46,19 @@ def read_server(path: str, config: ServerConfig, before: Wanted | None, reactor:
     :param config: of the server.
     :param before: what it is now; None for one that is new.
     :param reactor: to judge the place with.
+    :param on: where keys and certificates are.
     :raises ConfigError: it cannot be used.
     """
     with blaming(path):
         check_interface(config.listen_interface, reactor)
         # Before they are read: what changes in between is seen at the next reload.
-        files = stamps(config.tls.files, before.files if before else {})
+        files = on.stamps(config.tls.files, before.files if before else {})
         if before is None or before.settings.config.tls != config.tls:
-            return Wanted(path, SessionSettings(config, _make_tls(config)), files, False)
+            return Wanted(path, SessionSettings(config, _make_tls(config, on)), files, False)
         if before.files == files:
             # Who started as root may not be able to read the key any more.
             return Wanted(path, SessionSettings(config, before.settings.tls), files, False)
-        return Wanted(path, SessionSettings(config, _make_tls(config)), files, True)
+        return Wanted(path, SessionSettings(config, _make_tls(config, on)), files, True)
 
 
 def read_allowed_hosts(config: Config) -> AllowedHosts:
@@ -77,14 +80,14 @@ def check_spill_dir(path: str, user: User) -> None:
         raise ConfigError(f"{path} is not a directory that can be written to{who}", "spill_dir")
 
 
-def _make_tls(config: ServerConfig) -> TLSStarter | None:
+def _make_tls(config: ServerConfig, on: Files) -> TLSStarter | None:
     if not config.tls.is_on:
         return None
     # Here, because OpenSSL is not needed where nobody asks for it.
     from guerrilla_tw.smtp.tls import make_tls
 
     with blaming("tls"):
-        return make_tls(config.tls)
+        return make_tls(config.tls, on.read)
 
 
 @contextmanager

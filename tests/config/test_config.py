@@ -511,6 +511,7 @@ class Files(SynchronousTestCase):
             "shutdown_timeout": "1m30s",
             "allowed_hosts": ["*.example.com", "[192.0.2.1]", "m\u00fcller.example"],
             "pid_file": "/run/guerrilla.pid",
+            "processes": 2,
             "spill_size": 1,
             "spill_dir": "/var/tmp",
             "max_inflight_bytes": 1,

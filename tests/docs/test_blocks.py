@@ -54,6 +54,7 @@ OTHERS = {
     ("logging.rst", '{"time":'): "tests.logs.test_documented.DocumentedTests",
     ("life.rst", "guerrilla.json: log_file: "): "tests.logs.test_logs.UserTests",
     ("life.rst", "config.json: servers: max_clients"): "tests.test_process.FileLimitTests",
+    ("life.rst", "worker 1 serves"): "tests.processes.test_keeper.KeeperTests",
     ("life.rst", "Status: "): "tests.integration.test_life.NotifyTests",
     ("maildiranasaurus/README.rst", "{"): "tests.test_maildiranasaurus.ReadmeTests",
     ("maildiranasaurus/README.rst", "daemon.add"): "tests.test_examples.MyFooTests",

@@ -21,6 +21,8 @@ class Client:
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
         self._replies = self._socket.makefile("rb")
+        #: Its own.
+        self.port: int = self._socket.getsockname()[1]
 
     def __enter__(self) -> Client:
         return self

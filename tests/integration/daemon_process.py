@@ -161,6 +161,8 @@ def answers(port: int) -> bool:
 class DaemonTestCase(SynchronousTestCase):
     """A test that starts daemons. None of them outlives it."""
 
+    processes = 1
+
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
@@ -173,7 +175,9 @@ class DaemonTestCase(SynchronousTestCase):
             ``backend_config`` takes the place of the usual one.
         :returns: the file's name, in the directory where daemons run.
         """
-        return self.write_config_text(json.dumps(_config(changes), indent=1))
+        return self.write_config_text(
+            json.dumps(_config({"processes": self.processes, **changes}), indent=1)
+        )
 
     def write_config_text(self, text: str) -> str:
         """As :meth:`write_config`, with a text that may be anything."""
@@ -210,6 +214,7 @@ class DaemonTestCase(SynchronousTestCase):
 
 def _config(changes: Mapping[str, object]) -> dict[str, Any]:
     config: dict[str, Any] = {"log_file": "stderr", "log_level": "info", "pid_file": ""}
+    config["processes"] = 1
     config.update({"spill_size": 0, "spill_dir": "", "max_inflight_bytes": 0})
     config["allowed_hosts"] = ["."]
     backend: dict[str, Any] = {

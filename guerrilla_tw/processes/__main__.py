@@ -1,0 +1,83 @@
+"""``python -m guerrilla_tw.processes``: what a supervisor starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+from twisted.internet.protocol import Factory
+from twisted.logger import globalLogBeginner
+
+from guerrilla_tw.backends.registry import Registry
+from guerrilla_tw.config import Config
+from guerrilla_tw.house import House
+from guerrilla_tw.logs import Logs, Outlet
+from guerrilla_tw.logs.elsewhere import HandOver, Places
+from guerrilla_tw.logs.twistd import ProgramObserver
+from guerrilla_tw.process import check_file_limit, raise_file_limit
+from guerrilla_tw.processes.control import CONTROL
+from guerrilla_tw.processes.worker import Worker
+from guerrilla_tw.processors import BUILTIN
+from guerrilla_tw.signals import Signals
+from guerrilla_tw.users import SAME_USER
+
+
+def main(number: int) -> None:
+    """
+    Serve until the supervisor says otherwise, or is no more.
+
+    :param number: of the worker, from 1 on.
+    """
+    # These are for the supervisor, and may come to all processes of a terminal or a group.
+    for name in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(name, lambda *_: None)
+    from twisted.internet import reactor as global_reactor
+
+    reactor: Any = global_reactor
+
+    def make_house(places: Places, worker: Worker) -> House:
+        logs = _open_logs(places, worker)
+        return House(
+            reactor,
+            logs,
+            Registry(BUILTIN),
+            None,
+            _check_limits,
+            SAME_USER,
+            sockets=worker.socket_for,
+            files=worker.files,
+        )
+
+    factory = Factory.forProtocol(lambda: Worker(reactor, make_house))
+    factory.noisy = False
+    reactor.adoptStreamConnection(CONTROL, socket.AF_UNIX, factory)
+    os.close(CONTROL)
+    reactor.callWhenRunning(Signals(reactor, {}, _end_at_once).watch_endings)
+    reactor.run()
+
+
+def _open_logs(places: Places, worker: Worker) -> Logs:
+    handed: Any = HandOver(worker.log)
+    logs = Logs(handed, places.open_streams(), directory=places.directory)
+    if places.are_none:
+        logs = Logs.for_observer(handed)
+    observer: Any = ProgramObserver(Outlet(logs.current, None))
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=False, redirectStandardIO=False)
+    return logs
+
+
+def _check_limits(config: Config) -> None:
+    """:raises ConfigError: the process may not have the clients of a configuration."""
+    raise_file_limit(config)
+    check_file_limit(config)
+
+
+def _end_at_once(number: int) -> NoReturn:
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

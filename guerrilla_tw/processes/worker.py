@@ -1,0 +1,192 @@
+"""One of the processes that serve: it has its sockets and its orders from a supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from socket import socket as socket_of
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.amp import AMP
+from twisted.python.failure import Failure
+
+from guerrilla_tw.config import Config
+from guerrilla_tw.config.listen import parse_listen_interface
+from guerrilla_tw.events import Event, Renewed
+from guerrilla_tw.house import House
+from guerrilla_tw.listening import ListeningSocket
+from guerrilla_tw.logs.elsewhere import Places
+from guerrilla_tw.processes.control import (
+    Abandon,
+    Commit,
+    Log,
+    Prepare,
+    Refusal,
+    ReopenLogs,
+    Stop,
+    TakePiece,
+    TakeSocket,
+)
+from guerrilla_tw.processes.orders import read_order
+from guerrilla_tw.servers.wanted import Place
+from guerrilla_tw.sources import reason_of
+from guerrilla_tw.stamps import HandedFiles
+
+Answer = dict[str, Any]
+
+
+class Worker(AMP):
+    """
+    Does what the supervisor says, which takes care that one thing is done after the other.
+
+    :param reactor: stops when there is no more to do.
+    :param make_house: makes the parts of a daemon that log there.
+    """
+
+    def __init__(self, reactor: Any, make_house: Callable[[Places, Worker], House]) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._make_house = make_house
+        self._house: House | None = None
+        self._config: Config | None = None
+        self._pieces: list[bytes] = []
+        self._sockets: dict[Place, ListeningSocket] = {}
+        #: Keys and certificates.
+        self.files = HandedFiles({})
+        self._prepared: Deferred[None] = Deferred()
+        self._done: Deferred[None] = Deferred()
+        self._goodbye: float | None = None
+        reactor.addSystemEventTrigger("before", "shutdown", self._close)
+
+    # What the house needs
+
+    def socket_for(self, text: str) -> ListeningSocket:
+        """
+        :param text: a ``listen_interface``.
+        :returns: the socket that the supervisor has opened for it.
+        """
+        return self._sockets.pop(parse_listen_interface(text))
+
+    def log(self, event: bytes) -> None:
+        """Have the supervisor log something."""
+        if self.transport is not None and cast(Any, self.transport).connected:
+            self.callRemote(Log, event=event)
+
+    # What the supervisor says
+
+    @TakeSocket.responder
+    def take_socket(self, place: str, socket: int) -> Answer:
+        """Keep it for the servers to come."""
+        self._sockets[parse_listen_interface(place)] = ListeningSocket(socket_of(fileno=socket))
+        return {}
+
+    @TakePiece.responder
+    def take_piece(self, piece: bytes) -> Answer:
+        """Keep it for :meth:`prepare`."""
+        self._pieces.append(piece)
+        return {}
+
+    @Prepare.responder
+    def prepare(self) -> Deferred[Answer]:
+        """Do all that can fail."""
+        answer: Deferred[Answer] = Deferred()
+
+        def agree(renewed: Renewed) -> Deferred[None]:
+            self._prepared = Deferred()
+            answer.callback(_renewed(renewed))
+            return self._prepared
+
+        def put_in_force(_: object) -> None:
+            self._config = config
+
+        def refuse(failure: Failure) -> None:
+            self._forget()
+            if not answer.called:
+                answer.errback(Refusal(reason_of(failure)))
+
+        order = read_order(b"".join(self._pieces))
+        self._pieces.clear()
+        config = order.config
+        self.files.contents = order.files
+        if self._house is None:
+            self._house = self._make_house(order.logs, self)
+        begun = maybeDeferred(self._begin, self._house, config, agree)
+        self._done = begun.addCallbacks(put_in_force, refuse)
+        return answer
+
+    def _begin(self, house: House, config: Config, agree: Any) -> Deferred[Any]:
+        if self._config is not None:
+            return house.change(self._config, config, agree)
+        house.take_places(config)
+        return house.open(config, agree)
+
+    @Commit.responder
+    def commit(self) -> Deferred[Answer]:
+        """Put in force what is prepared."""
+        assert self._house is not None
+        self._prepared.callback(None)
+        return self._house.settled().addCallback(lambda _: {})
+
+    @Abandon.responder
+    def abandon(self) -> Deferred[Answer]:
+        """Undo what is prepared, or being prepared."""
+        assert self._house is not None
+        self._forget()
+        self._house.cancel()
+        undone: Deferred[Answer] = Deferred()
+        self._done.addCallback(lambda _: undone.callback({}))
+        return undone
+
+    def _forget(self) -> None:
+        """Give up what was for an order."""
+        self._pieces.clear()
+        for left in self._sockets.values():
+            left.close()
+        self._sockets.clear()
+
+    @ReopenLogs.responder
+    def reopen_logs(self) -> Answer:
+        """Open every log file anew by its name."""
+        if self._house is not None:
+            self._house.reopen_logs()
+        return {}
+
+    @Stop.responder
+    def stop(self, timeout: float) -> Answer:
+        """End, and give clients so many seconds."""
+        self._goodbye = timeout
+        self._end()
+        return {}
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The supervisor is no more; nobody would count or replace this process."""
+        super().connectionLost(reason)
+        self._end()
+
+    # The end
+
+    def _end(self) -> None:
+        # It may have been told by a signal, too.
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+    def _close(self) -> Deferred[None] | None:
+        """Let everything finish, before the reactor is shut down, whatever stops it."""
+        if self._house is None:
+            return None
+        house = self._house
+        house.cancel()
+        timeout = self._goodbye
+        if timeout is None:
+            timeout = self._config.shutdown_timeout if self._config else 0
+        done: Deferred[None] = Deferred()
+        self._done.addCallback(lambda _: house.close(timeout)).chainDeferred(done)
+        return done
+
+
+def _renewed(renewed: Renewed) -> Answer:
+    servers = [each.listen_interface for each in renewed if not isinstance(each, Event)]
+    return {"servers": servers, "backend": Event.BACKEND_CONFIG in renewed}
