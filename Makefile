@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CONFIG ?= examples/guerrilla.json
 SECONDS ?= 60
+BENCH ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 # Debian keeps smtp-source where only root looks.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help venv run test fuzz lint docs clean
+.PHONY: help venv run test fuzz bench lint docs clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -43,6 +44,14 @@ fuzz: $(READY) ## look for input that breaks a rule, twice SECONDS=60
 	    --requirement $(VENV)/requirements-fuzz.txt
 	$(BIN)/python -m tests.smtp.differential --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
+
+HARAKA := build/haraka
+
+bench: $(READY) ## measure it beside other servers (BENCH="--quick"; BENCH=--help tells more)
+	@test -d $(HARAKA)/node_modules/Haraka || { mkdir -p $(HARAKA) && npm install --silent \
+	    --no-fund --no-audit --omit=optional --prefix $(HARAKA) Haraka@3; } || \
+	    echo "Haraka is left out: npm cannot install it here" >&2
+	@$(BIN)/python -m bench $(BENCH)
 
 lint: $(READY) ## check style, types, the arrows between modules, and the documentation
 	$(BIN)/ruff check

@@ -20,7 +20,11 @@ from contextlib import contextmanager
 from itertools import chain
 from multiprocessing.synchronize import Event
 
-from daemon import Client, Daemon, allow_clients, running
+from bench import proc
+from bench.client import Client
+from bench.contenders.contender import Server
+from bench.contenders.ours import Guerrilla
+from bench.limits import allow_clients
 
 # Of an idle client, in KiB.
 MEMORY_LIMIT = 8
@@ -36,16 +40,21 @@ MESSAGE = b"Subject: a message\r\n\r\n" + b"A line of its text.\r\n" * 100 + b".
 _GROUPS = 100
 
 
+def _ours(timeout: int) -> Guerrilla:
+    """:param timeout: of clients, in seconds."""
+    return Guerrilla("ours", "guerrilla_tw", server={"timeout": timeout})
+
+
 def measure_idle(count: int, timeout: int) -> bool:
     """:returns: whether an idle client costs less than the limit."""
-    with running({"max_clients": 2 * count, "timeout": timeout}) as daemon:
+    with _ours(timeout).running(clients=count) as daemon:
         _send_message(daemon)
-        before = daemon.resident()
+        before = proc.resident(daemon.pid)
         began = time.monotonic()
         clients = [Client(daemon.port) for _ in range(count)]
         connected = time.monotonic()
-        memory = (daemon.resident() - before) / 1024 / count
-        if daemon.open_files() < count:
+        memory = (proc.resident(daemon.pid) - before) / 1024 / count
+        if proc.open_files(daemon.pid) < count:
             raise SystemExit("some were let go before all were there; try a longer --timeout")
         _say("idle clients", f"{count:,}")
         _say("took to connect", f"{connected - began:.1f} s")
@@ -58,11 +67,11 @@ def measure_idle(count: int, timeout: int) -> bool:
         ended = time.monotonic()
         waited = f"{ended - connected:.1f} s"
         _say("all read 421 and the end, after", waited, f"timeout {timeout} s")
-        _say("resident memory left", f"{(daemon.resident() - before) / 2**20:.1f} MiB")
+        _say("resident memory left", f"{(proc.resident(daemon.pid) - before) / 2**20:.1f} MiB")
     return memory < MEMORY_LIMIT
 
 
-def _send_message(daemon: Daemon) -> float:
+def _send_message(daemon: Server) -> float:
     """:returns: seconds, from the connection to the end of it."""
     began = time.monotonic()
     client = Client(daemon.port)
@@ -77,7 +86,7 @@ def _send_message(daemon: Daemon) -> float:
 def measure_slow(count: int, rounds: int) -> bool:
     """:returns: whether the latency of ordinary clients stays within the limit."""
     met = True
-    with running({"max_clients": 2 * count, "timeout": 600}) as daemon:
+    with _ours(timeout=600).running(clients=count) as daemon:
         for name, pause in PAUSES.items():
             without: list[float] = []
             beside: list[float] = []

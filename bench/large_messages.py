@@ -16,8 +16,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from daemon import MIB, Client, Daemon, allow_clients, running
+from bench import proc
+from bench.client import Client
+from bench.contenders.contender import Server
+from bench.contenders.ours import Guerrilla
+from bench.limits import allow_clients
 
+MIB = 2**20
 HEADER = b"Subject: a large message\r\n\r\n"
 PIECE = (b"x" * 62 + b"\r\n") * (MIB // 64)
 # Growth by one message, and by many beyond max_inflight_bytes.
@@ -79,22 +84,24 @@ def measure(
     needed = clients * pieces * MIB + _SPARE
     if room < needed:
         raise SystemExit(f"{directory} has room for {room:,} octets, {needed:,} are needed")
-    server = {"max_size": pieces * MIB + len(HEADER), "max_clients": 2 * clients}
-    with running(server, spill_dir=directory, max_inflight_bytes=inflight) as daemon:
+    settings = {"spill_dir": directory, "max_inflight_bytes": inflight}
+    server = {"max_size": pieces * MIB + len(HEADER)}
+    ours = Guerrilla("ours", "guerrilla_tw", server=server, settings=settings)
+    with ours.running(clients=clients) as daemon:
         # What every message needs, be it small, is there then.
         _send_from_all(daemon, send, 1, min(pieces, 2))
-        before = daemon.resident()
-        daemon.forget_peak()
+        before = proc.resident(daemon.pid)
+        proc.forget_peak(daemon.pid)
         began = time.monotonic()
         _send_from_all(daemon, send, clients, pieces)
         seconds = time.monotonic() - began
-        growth = daemon.peak() - before
+        growth = proc.peak(daemon.pid) - before
     figures = f"{clients:9}{pieces:9}{seconds:10.1f}{growth / MIB:10.1f}{limit / MIB:10.0f}"
     print(f"{name:24}{figures}", flush=True)
     return growth < limit
 
 
-def _send_from_all(daemon: Daemon, send: Sender, clients: int, pieces: int) -> None:
+def _send_from_all(daemon: Server, send: Sender, clients: int, pieces: int) -> None:
     """Connect all of them, then send from all of them."""
     connected = [Client(daemon.port) for _ in range(clients)]
     with ThreadPoolExecutor(clients) as threads:

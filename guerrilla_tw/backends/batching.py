@@ -39,7 +39,7 @@ def process_batches_with(
     not exist, and under load batches are as large as they can be. Of the simpler rules, always to
     wait until a batch is full takes several times as long with few clients; to send a batch
     whenever none is in the pool makes small batches with many. Several batches may be in the pool
-    at once. ``bench/batching.py`` measures what it all brings.
+    at once. ``python -m bench batching`` measures what it all brings.
 
     A message has its answer when the step has returned, and not before. Each counts for itself: a
     batch has no result of its own. Only if the step raises, or does not return a result for each

@@ -6,10 +6,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
+from contextlib import redirect_stderr
+from io import StringIO
 
 from twisted.python.usage import UsageError
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
+from bench import options as bench
 from guerrilla_tw import commands, tap
 from tests.docs.blocks import ROOT
 
@@ -137,8 +140,20 @@ def _check_module(name: str, arguments: list[str]) -> None:
     elif name.startswith("tests."):
         path = ROOT / name.replace(".", "/")
         _need(path.is_dir() or path.with_suffix(".py").is_file(), f"there is no {name}")
+    elif name == "bench":
+        _check_bench(arguments)
+    elif name in ("bench.idle_clients", "bench.large_messages"):
+        _need(not arguments, f"{name} is documented without arguments")
     elif name not in ("venv", "twisted.trial"):
         raise BadCommand(f"{name} is not known here")
+
+
+def _check_bench(arguments: list[str]) -> None:
+    try:
+        with redirect_stderr(StringIO()) as said:
+            bench.parser().parse_args(arguments)
+    except SystemExit as error:
+        _need(not error.code, said.getvalue())
 
 
 def _check_pip(arguments: list[str]) -> None:

@@ -1,19 +1,18 @@
-"""
-twisted.mail's own ESMTP server: joins the lines of each message and throws it away.
-
-It listens on 127.0.0.1, on the port that the environment variable PORT names.
-"""
+"""twisted.mail's own ESMTP server: joins the lines of each message and throws it away."""
 
 from __future__ import annotations
 
-import os
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IOpenSSLContextFactory
 from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.mail.interfaces import IMessageDelivery, IMessageSMTP
 from twisted.mail.smtp import ESMTP, SMTPFactory
 from zope.interface import implementer
+
+from bench.servers.options import BACKLOG, Options, parser
 
 
 @implementer(IMessageSMTP)
@@ -54,22 +53,39 @@ class Delivery:
 
 
 class Factory(SMTPFactory):
-    """Makes the sessions."""
+    """
+    Makes the sessions.
+
+    :param context_factory: for STARTTLS, if there is any.
+    """
 
     protocol = ESMTP
+
+    def __init__(self, context_factory: IOpenSSLContextFactory | None) -> None:
+        super().__init__()
+        self._context_factory = context_factory
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """:returns: a session."""
         session: ESMTP = super().buildProtocol(addr)
         session.delivery = Delivery()
+        session.ctx = self._context_factory
         return session
 
 
 def main() -> None:
     """Serve until a signal comes."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
-    reactor.listenTCP(int(os.environ["PORT"]), Factory(), interface="127.0.0.1")
+    reactor: Any = installed
+    options = parser(__doc__).parse_args(namespace=Options())
+    context_factory = None
+    if options.tls:
+        context_factory = DefaultOpenSSLContextFactory(options.key, options.certificate)
+    if options.tls == "implicit":
+        reactor.listenSSL(options.port, Factory(None), context_factory, BACKLOG, "127.0.0.1")
+    else:
+        reactor.listenTCP(options.port, Factory(context_factory), BACKLOG, "127.0.0.1")
     reactor.run()
 
 

@@ -1,0 +1,1 @@
+"""The benchmark: what a message costs here and elsewhere. ``python -m bench --help`` tells more."""

@@ -1,0 +1,1 @@
+"""What can be measured: each module makes the rows of its tables and names their columns."""

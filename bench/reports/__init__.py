@@ -1,0 +1,1 @@
+"""What came out, as a table, as JSON, and as a picture."""

@@ -1,0 +1,1 @@
+"""Servers of others' libraries, as programs: ``python -m bench.servers.NAME PORT``."""
