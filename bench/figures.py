@@ -10,6 +10,8 @@ from dataclasses import dataclass
 #: One measurement: a figure for each name of :data:`METRICS` that it has.
 Figures = Mapping[str, float]
 
+# Below this, what usually has no digits behind the point has some.
+_SMALL = 10
 # From this share of a core on, a process has no time left.
 _BUSY = 0.9
 
@@ -25,6 +27,11 @@ class Metric:
     heading: str
     digits: int = 0
     spread: bool = False
+
+    def text(self, figure: float) -> str:
+        """:returns: a figure, as it is shown."""
+        digits = self.digits if self.digits or figure >= _SMALL else 2
+        return f"{figure:,.{digits}f}"
 
 
 #: By the names that they have in JSON.

@@ -15,6 +15,8 @@ from bench.sending import SMTP_SOURCE, Send, generator, smtp_source
 MIB = 2**20
 # Share of the messages that are sent before, and how many clients are enough for that.
 _WARM_UP, _WARM_UP_CLIENTS = 0.1, 20
+# Seconds that messages are sent for at a rate.
+_LONGEST = 30
 # Of which a share is sent where no messages are counted.
 _WARM_UP_MESSAGES = 1_000
 # Share of the messages whose latency is looked at where smtp-source has sent the others.
@@ -59,10 +61,11 @@ def saturate(server: Server, load: Load, messages: int) -> Figures:
 
 def pace(server: Server, load: Load, messages: int, rate: float) -> Figures:
     """
-    Send messages at a rate, whatever becomes of those before.
+    Send messages at a rate, whatever becomes of those before, for half a minute at most.
 
     :returns: the latencies, ``cost`` and the shares of processor time.
     """
+    messages = min(messages, max(int(rate * _LONGEST), 1))
     with generator(spec_of(load, server, messages, rate)) as send:
         return _watched(server, send, messages)
 

@@ -109,9 +109,12 @@ def usage(pid: int) -> Usage:
     processes = descendants(pid)
     switches = 0
     for each in processes:
-        for task in Path(f"/proc/{each}/task").iterdir():
-            # A thread may end while it is looked at.
-            with suppress(FileNotFoundError, ProcessLookupError):
+        # It, or a thread of it, may end while it is looked at.
+        with suppress(OSError):
+            for task in Path(f"/proc/{each}/task").iterdir():
                 switches += _number((task / "status").read_text(), "nonvoluntary_ctxt_switches")
-    used = {each: processor_seconds(each) for each in processes}
+    used = {}
+    for each in processes:
+        with suppress(OSError):
+            used[each] = processor_seconds(each)
     return Usage(time.monotonic(), used, _machine_seconds(), switches)

@@ -75,4 +75,4 @@ def take_turns(cases: Sequence[Case], rounds: int) -> Outcome:
 
 def _summary(figures: Figures) -> str:
     metric = next(name for name in _TOLD if name in figures)
-    return f"{figures[metric]:,.{METRICS[metric].digits}f} {METRICS[metric].heading}"
+    return f"{METRICS[metric].text(figures[metric])} {METRICS[metric].heading}"

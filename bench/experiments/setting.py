@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from bench.contenders.contender import Contender
 from bench.loads import Load
 
-# Of the messages, in a quick run; so few are enough to have a figure at all.
+# A quick run has this part of the messages.
 _QUICK = 10
-_FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -34,5 +33,5 @@ class Setting:
     store: str
 
     def messages(self, load: Load) -> int:
-        """:returns: how many are sent."""
-        return max(load.messages // _QUICK, _FEWEST) if self.quick else load.messages
+        """:returns: how many are sent; one from each client at least."""
+        return max(load.messages // _QUICK if self.quick else load.messages, load.clients)

@@ -62,6 +62,6 @@ def _bars(group: Sequence[Result], metric: str, top: float) -> Iterator[str]:
             f'<line class="spread" x1="{ends[0]:.1f}" y1="{middle}" '
             f'x2="{ends[1]:.1f}" y2="{middle}"/>'
         )
-        text = f"{median:,.{METRICS[metric].digits}f}"
+        text = METRICS[metric].text(median)
         yield f'<text x="{ends[1] + 6:.1f}" y="{top + _BAR - 2}">{text}</text>'
         top += _ROW

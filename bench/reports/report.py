@@ -71,9 +71,9 @@ def _figure(name: str, result: Result, group: Sequence[Result]) -> str:
     if name not in result.figures:
         return ""
     metric, figures = METRICS[name], result.figures[name]
-    text = f"{result.median(name):,.{metric.digits}f}"
+    text = metric.text(result.median(name))
     if metric.spread and len(figures) > 1:
-        text += f" ({min(figures):,.{metric.digits}f} to {max(figures):,.{metric.digits}f})"
+        text += f" ({metric.text(min(figures))} to {metric.text(max(figures))})"
     return text
 
 

@@ -15,11 +15,8 @@ def render(report: Report, *, rst: bool = False) -> str:
     lines: list[str] = []
     for title, group in report.groups().items():
         rows = report.rows(group)
-        if rst:
-            lines += [f"{title}:", "", *_rst(rows), ""]
-        else:
-            rows[0][0] = title
-            lines += [*_text(rows), ""]
+        rows[0][0] = title
+        lines += [*(_rst(rows) if rst else _text(rows)), ""]
     skipped = [f"{group}: {name} skipped: {why}" for group, name, why in report.outcome.skipped]
     lines += skipped
     lines += report.remarks
@@ -38,8 +35,6 @@ def _text(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _rst(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    # In a simple table an empty first cell goes on with the row before.
-    rows = [["\\ " if not row[0] else row[0], *row[1:]] for row in rows]
     widths = _widths(rows)
     rule = "  ".join("=" * width for width in widths)
     for number, row in enumerate(rows):
