@@ -50,7 +50,6 @@ METRICS: Mapping[str, Metric] = {
     "handovers": Metric("hand-overs", 2),
     "unit": Metric("us a unit", 2, spread=True),
     "most": Metric("% on one", 0, spread=True),
-    "fsync": Metric("fsync us"),
 }
 
 

@@ -41,7 +41,6 @@ class Options(argparse.Namespace):
     loads: list[str]
     chains: list[str]
     rounds: int
-    messages: float
     quick: bool
     listed: bool
     beside: Path | None
@@ -90,9 +89,19 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--quick", action="store_true", help="one short round of a few loads")
     add("--rounds", type=_positive, metavar="N", help="measure each N times (5; 1 if --quick)")
-    add("--contenders", type=_names, metavar="A,B", help="only these servers")
-    add("--loads", type=_names, metavar="A,B", help="only these loads")
-    add("--chains", type=_names, metavar="A,B", help="only these chains")
+    add(
+        "--contenders",
+        type=_names,
+        metavar="A,B",
+        help="only these servers (compare, latency, memory)",
+    )
+    add(
+        "--loads",
+        type=_names,
+        metavar="A,B",
+        help="only these loads (all but memory, batching, growth)",
+    )
+    add("--chains", type=_names, metavar="A,B", help="only these chains (chains)")
     add("--beside", type=Path, metavar="DIR", help="have another checkout of guerrilla_tw, too")
     add("--log-level", default="info", help="of guerrilla_tw; info has a line for each message")
     add(
@@ -113,7 +122,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="process of the --peer",
     )
-    add("--store", default="mysql", help="for batching: mysql or postgresql")
+    stores = ("mysql", "postgresql")
+    add("--store", choices=stores, default=stores[0], help="to write to (batching)")
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     add("--svg", type=Path, metavar="FILE", help="draw a picture there")
     add("--rst", action="store_true", help="print reStructuredText, for the documentation")
