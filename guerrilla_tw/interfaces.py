@@ -28,6 +28,9 @@ class Task(Enum):
     SAVE_MAIL = "save mail"
     VALIDATE_RCPT = "validate recipient"
 
+    # Enum's own is written in Python, and each message is looked up by its task.
+    __hash__ = object.__hash__
+
 
 class IResult(Interface):
     """

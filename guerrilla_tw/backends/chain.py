@@ -55,8 +55,11 @@ class _Steps:
         self.following = following
 
     def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
-        result = _run(self.steps, envelope, task)
-        return self.following.process(envelope, task) if result is None else result
+        for step in self.steps:
+            result = step(envelope, task)
+            if result is not None:
+                return result
+        return self.following.process(envelope, task)
 
 
 @implementer(IProcessor)

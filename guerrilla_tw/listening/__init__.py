@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from guerrilla_tw.config import ConfigError
+from guerrilla_tw.listening.connections import CONNECTIONS
 from guerrilla_tw.listening.endpoints import (
     PlaceInUse,
     can_be_shared,
@@ -148,6 +149,8 @@ class Listener:
         self._port = port
         if isinstance(port, Port):
             port.stopReading()
+            # A plugin's port may have connections of its own.
+            port.transport = CONNECTIONS.get(port.transport, port.transport)
         return None
 
     def _refuse(self, failure: Failure) -> None:

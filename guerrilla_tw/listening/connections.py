@@ -8,7 +8,7 @@ Nearly always there is room. And they close in the next turn, although all is se
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import tcp, unix
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
@@ -85,3 +85,7 @@ class TCPConnection(_SendsAtOnce, tcp.Server):  # type: ignore[misc]
 
 class UNIXConnection(_SendsAtOnce, unix.Server):  # type: ignore[misc]
     """A client's connection by a UNIX socket."""
+
+
+#: Connections of Twisted's, and ours in their place.
+CONNECTIONS: Final = {tcp.Server: TCPConnection, unix.Server: UNIXConnection}

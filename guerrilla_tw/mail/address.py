@@ -95,9 +95,9 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     @property
     def domain(self) -> str:
         """What stands behind the ``@`` in a path; an address literal in its brackets."""
-        if isinstance(self.ip, IPv6Address):
-            return f"[IPv6:{self.ip}]"
-        return self.host if self.ip is None else f"[{self.ip}]"
+        if self.ip is None:
+            return self.host
+        return f"[IPv6:{self.ip}]" if isinstance(self.ip, IPv6Address) else f"[{self.ip}]"
 
     @property
     def is_ascii(self) -> bool:
@@ -114,12 +114,15 @@ class Address(msgspec.Struct, frozen=True, gc=False):
         return self.host if self.host.isascii() else to_a_labels(self.host)
 
     def __str__(self) -> str:
-        if not self.user and not self.host:
-            return ""
         user = self.user
-        if not _IS_DOT_STRING(user):
+        # Most users are one word, which takes less to see.
+        if not (user.isalnum() or _IS_DOT_STRING(user)):
+            if not user and not self.host:
+                return ""
             user = '"' + _NEEDS_QUOTED_PAIR.sub(r"\\\1", user) + '"'
-        return f"{user}@{self.domain}" if self.host else user
+        if self.ip is not None:
+            return f"{user}@{self.domain}"
+        return f"{user}@{self.host}" if self.host else user
 
 
 def parse_reverse_path(text: bytes) -> tuple[Address, bytes]:

@@ -52,9 +52,12 @@ class BodyStorage:
     @property
     def in_memory(self) -> int:
         """Octets of bodies in memory now."""
+        self._settle()
+        return self._reserved
+
+    def _settle(self) -> None:
         while self._released:
             self._reserved -= self._released.popleft()
-        return self._reserved
 
     def has_room(self, size: int) -> bool:
         """
@@ -81,7 +84,9 @@ class BodyStorage:
         """
         if held + more > self._spill_size:
             return False
-        reserved = self.in_memory + more
+        if self._released:
+            self._settle()
+        reserved = self._reserved + more
         if reserved > self._max_in_memory:
             return False
         self._reserved = reserved
@@ -132,23 +137,25 @@ class Body:
         :raises OSError: it does not fit in memory, and cannot be written to the disk. The body
             is empty then, and each later write raises too.
         """
-        file = self._file
-        storage = self._storage
-        if file is None and storage is not None and not storage.reserve(self._held, len(piece)):
-            file = self._spill(storage)
-        if file is not None:
-            file.write(piece)
+        if self._file is not None:
+            self._file.write(piece)
             return
-        if self._buffer is not None:
-            self._buffer.write(piece)
-        elif not self._held:
+        size, held, storage = len(piece), self._held, self._storage
+        if storage is not None and not storage.reserve(held, size):
+            self._spill(storage).write(piece)
+            return
+        if not held:
             self._piece = piece
         else:
+            self._add(piece)
+        self._held = held + size
+
+    def _add(self, piece: bytes) -> None:
+        if self._buffer is None:
             self._buffer = BytesIO()
             self._buffer.write(self._piece)
-            self._buffer.write(piece)
             self._piece = b""
-        self._held += len(piece)
+        self._buffer.write(piece)
 
     def _spill(self, storage: BodyStorage) -> SpillFile:
         """Move what is in memory to a file. The memory is given back even if that fails."""

@@ -30,10 +30,10 @@ def _hash(envelope: Envelope, task: Task) -> None:
         return
     # The parts are set apart by NUL, which none of them holds.
     parts = f"{envelope.queued_id}\0{envelope.mail_from}\0{envelope.subject}\0"
-    message = blake2s(parts.encode("utf-8"), digest_size=_DIGEST_OCTETS)
+    message = blake2s(parts.encode(), digest_size=_DIGEST_OCTETS)
     hashes = []
     for recipient in envelope.rcpt_to:
         copy = message.copy()
-        copy.update(str(recipient).encode("utf-8"))
+        copy.update(str(recipient).encode())
         hashes.append(copy.hexdigest())
     envelope.hashes = hashes

@@ -33,7 +33,7 @@ _IS_HTTP_OR_HEADER = re.compile(
 ).match
 
 
-# What an address costs that is not ASCII, up to milliseconds, in simple commands.
+# What a command costs with an address that is not ASCII, up to milliseconds, in simple commands.
 _UTF8_EFFORT = 15
 # What a session knows of its client where no proxy said anything.
 _NOTHING_SAID = XClient()
@@ -61,6 +61,8 @@ class GuerrillaESMTP(ReceivingConnection):
 
     def command_received(self, line: bytes) -> None:
         """Carry out a command, or refuse it."""
+        if not line.isascii():
+            self.effort += _UTF8_EFFORT
         verb, argument = split_command(line)
         command = self.commands.get(verb)
         transaction = self.transaction
@@ -183,7 +185,6 @@ class GuerrillaESMTP(ReceivingConnection):
         if config.max_messages and self.messages >= config.max_messages:
             self.dismiss(replies.TOO_MANY_MESSAGES, journal.TOO_MANY_MESSAGES)
             return
-        self._mind_effort(argument)
         mail = parse_mail(argument, config.max_size)
         envelope = self._new_envelope(mail.utf8)
         envelope.mail_from = mail.address
@@ -191,10 +192,6 @@ class GuerrillaESMTP(ReceivingConnection):
         self.transaction = Transaction(envelope, mail.size, mail.binary, deadline)
         self._was_refused_data = False
         self.reply(replies.SENDER_OK)
-
-    def _mind_effort(self, argument: bytes) -> None:
-        if not argument.isascii():
-            self.effort += _UTF8_EFFORT
 
     @property
     def client_ip(self) -> str:
@@ -246,7 +243,6 @@ class GuerrillaESMTP(ReceivingConnection):
         """:raises CommandError: it is malformed, or one too many."""
         if len(envelope.rcpt_to) >= self.settings.config.max_recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)
-        self._mind_effort(argument)
         return parse_rcpt(argument, envelope.utf8)
 
     def _recipient_checked(

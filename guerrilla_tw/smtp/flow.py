@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
@@ -21,6 +19,8 @@ from guerrilla_tw.smtp.server import Server
 
 # How long a client may take to read our last words where it has had its time, in seconds.
 CLOSING_TIMEOUT = 5.0
+# What may be lost by adding seconds.
+_CLOCK_ERROR = 1e-6
 # How much of what a client still sends is read after our last words, in octets.
 _LINGERING = 2**20
 
@@ -43,11 +43,15 @@ class SMTPFlow(Recorded, ESMTP):
     """
 
     transport: ITransport
+    timeOut: float | None
 
     #: Whether TLS is on, whose own closing handshake reads what comes.
     secret = False
     _congested = False
     _ended = False
+    _timer: IDelayedCall | None = None
+    # When the client did something last, in seconds.
+    _heard_at = 0.0
     # How many octets more are read, and thrown away, before the connection is cut.
     _lingering = 0
 
@@ -150,9 +154,33 @@ class SMTPFlow(Recorded, ESMTP):
     def writeConnectionLost(self) -> None:
         """Our last words are out."""
 
-    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
-        """For TimeoutMixin: the server's clock, not the global one."""
-        return self.server.clock.callLater(period, func)
+    # The timer. Twisted's is set anew for each command; this one is only looked at when it fires.
+
+    def setTimeout(self, period: float | None) -> float | None:
+        """Begin to wait for the client, or no longer."""
+        clock = self.server.clock
+        previous, self.timeOut = self.timeOut, period
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if period is not None:
+            self._heard_at = clock.seconds()
+            self._timer = clock.callLater(period, self._look_at_the_clock)
+        return previous
+
+    def resetTimeout(self) -> None:
+        """The client has done something."""
+        self._heard_at = self.server.clock.seconds()
+
+    def _look_at_the_clock(self) -> None:
+        self._timer = None
+        assert self.timeOut is not None
+        clock = self.server.clock
+        left = self._heard_at + self.timeOut - clock.seconds()
+        if left > _CLOCK_ERROR:
+            self._timer = clock.callLater(left, self._look_at_the_clock)
+        else:
+            self.timeoutConnection()
 
     def timeoutConnection(self) -> None:
         """The client was silent for too long, unless it is waiting for us."""
@@ -180,8 +208,7 @@ class SMTPFlow(Recorded, ESMTP):
         self.transport.abortConnection()
 
     def _hurry(self) -> None:
-        """Let the client have little time. Not reset: bringing a timer forward is a search."""
-        self.setTimeout(None)
+        """Let the client have little time."""
         self.setTimeout(CLOSING_TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:

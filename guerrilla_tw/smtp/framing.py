@@ -8,11 +8,19 @@ data, lets a sender smuggle a second message through servers that see it otherwi
 
 from __future__ import annotations
 
+import re
+
 from guerrilla_tw.smtp.incoming import IncomingMessage, Sink
 
+# All that most lines need looking at.
+_GOOD_LINE = re.compile(rb"([^\r\n\0]*)\r\n").match
 _CRLF = b"\r\n"
 _DOT = b"\r\n."
 _END_OF_DATA = b"\r\n.\r\n"
+_STUFFED = ord(".")
+# Octets of a piece that is worth it to look for single dots, and how many of them at most.
+_LARGE = 2**14
+_FEW_DOTS = 16
 # What the end of a piece may be the beginning of, longest first.
 _UNSETTLED = tuple(_END_OF_DATA[:length] for length in range(4, 0, -1))
 
@@ -57,7 +65,7 @@ class LineBuffer:
     @property
     def pending(self) -> bool:
         """Whether there is something that is not read yet."""
-        return self.first() is not None
+        return self._at < len(self._data) or bool(self._begun)
 
     def first(self) -> int | None:
         """:returns: the first octet that is not read yet; it stays. None if there is none."""
@@ -71,6 +79,15 @@ class LineBuffer:
         :raises LineTooLong: once for each such line, as soon as it is known.
         :raises BadLine: once for each such line; what is left of it will be skipped.
         """
+        if not (self._begun or self._skipping):
+            good = _GOOD_LINE(self._data, self._at)
+            if good is not None and good.end() - self._at <= self._limit:
+                self._at = good.end()
+                return good[1]
+        return self._odd_line()
+
+    def _odd_line(self) -> bytes | None:
+        """As :meth:`line`, for whatever may be wrong with it or has not come yet."""
         if self._skipping and not self._skip():
             return None
         end = self._data.find(b"\n", self._at)
@@ -137,8 +154,12 @@ class DataReader(IncomingMessage):
 
         :returns: None while the data goes on; what came after its end, once it has ended.
         """
+        if self._is_whole(data):
+            self._size = 0
+            self._add_text(data[:-3], True)
+            return b""
         piece = self._unsettled + data
-        dot = piece.find(_DOT)
+        dot = _find_dot(piece)
         end = piece.find(_END_OF_DATA, dot) if dot >= 0 else -1
         if end >= 0:
             rest = piece[end + 5 :]
@@ -155,6 +176,16 @@ class DataReader(IncomingMessage):
             piece = piece[len(_CRLF) :]
         self._add_text(piece, rest is not None)
         return rest
+
+    def _is_whole(self, data: bytes) -> bool:
+        """:returns: whether it is all of a message, without stuffed dots, as it is of most."""
+        return (
+            self._size < 0
+            and data.endswith(_END_OF_DATA)
+            and _find_dot(data) == len(data) - len(_END_OF_DATA)
+            and data[0] != _STUFFED
+            and self._unsettled == self._before
+        )
 
     def _settled(self, piece: bytes) -> bytes:
         self._unsettled = b""
@@ -237,3 +268,20 @@ class ChunkSkipper:
         self._left -= skipped
         self.size += skipped
         return None if self._left else data[skipped:]
+
+
+def _find_dot(data: bytes) -> int:
+    """
+    :returns: where the first CR LF is that a dot follows; -1 if there is none.
+    """
+    at = 0
+    # One octet is found much faster than three in a row. In large messages, which are base64 for
+    # the most part, there is hardly a dot.
+    for _ in range(_FEW_DOTS if len(data) > _LARGE else 0):
+        at = data.find(b".", at)
+        if at < 0:
+            return -1
+        if at >= 2 and data[at - 2 : at] == _CRLF:
+            return at - 2
+        at += 1
+    return data.find(_DOT, max(at - 2, 0))

@@ -197,7 +197,7 @@ class Journal:
         cause: str = "",
     ) -> None:
         """
-        Tell what became of a message.
+        Tell what became of a message. It is the caller's to ask :meth:`tells` before.
 
         :param reply: the answer; None if the client left before there was one.
         :param answers: for each recipient, where there are such.
@@ -205,8 +205,6 @@ class Journal:
         :param told: whether the client was there to be told.
         :param cause: what an operator should know of it.
         """
-        if not self.tells(cause):
-            return
         envelope = arrival.envelope
         code, enhanced, text = (None, None, None) if reply is None else _parts(reply)
         event = self._event(_MESSAGE, session, bool(cause))

@@ -62,7 +62,6 @@ class OpeningConnection(SMTPConnection):
             else:
                 self.proxy_ip = self.remote_ip
                 self.remote_ip = header.source
-            self.setTimeout(None)
             self.setTimeout(self.settings.config.timeout)
             self._identified()
 
@@ -119,7 +118,7 @@ class OpeningConnection(SMTPConnection):
         delay = self.settings.config.reject_early_talkers
         if delay and not self.secret:
             self.setTimeout(None)
-            self._late_greeting = self.callLater(delay, self._greet_late)
+            self._late_greeting = self.server.clock.callLater(delay, self._greet_late)
         else:
             if not self.secret and self._has_spoken():
                 self.spoke_early = True

@@ -59,7 +59,13 @@ class ReceivingConnection(OpeningConnection):
         self._check_room(transaction)
         reader = DataReader(transaction.envelope.body, *self._limits())
         self.reply(replies.START_DATA)
-        self._receive(reader, partial(self._message_ended, reader))
+        self._receive(reader, self._data_ended)
+
+    def _data_ended(self) -> None:
+        # It holds on to the body, and the client may stay for long.
+        reader, self._reader = self._reader, None
+        assert isinstance(reader, DataReader)
+        self._message_ended(reader)
 
     def _ready_transaction(self) -> Transaction:
         """:raises CommandError: there is no transaction, or no recipient in it."""
@@ -115,9 +121,13 @@ class ReceivingConnection(OpeningConnection):
         self, reader: ChunkReader | ChunkSkipper, size: int, then: Callable[[], None]
     ) -> None:
         if size:
-            self._receive(reader, then)
+            self._receive(reader, partial(self._received, then))
         else:
             then()
+
+    def _received(self, then: Callable[[], None]) -> None:
+        self._reader = None
+        then()
 
     def _chunks(self) -> ChunkReader:
         """:raises CommandError: no chunk can be taken now."""
@@ -175,12 +185,7 @@ class ReceivingConnection(OpeningConnection):
         self._reader = reader
         self._pace = None
         self._size_before = reader.size
-        self.read(reader.feed, partial(self._received, then))
-
-    def _received(self, then: Callable[[], None]) -> None:
-        # It holds on to the body, and the client may stay for long.
-        self._reader = None
-        then()
+        self.read(reader.feed, then)
 
     def piece_received(self) -> None:
         """Give a client that goes on sending more time, unless it crawls."""
@@ -275,6 +280,7 @@ def _cause(reader: DataReader | ChunkReader) -> str:
 
 def _answers(result: IResult | None) -> list[bytes]:
     """:returns: an answer for each recipient, if the result has such."""
-    if not IRecipientResults.providedBy(result):
+    # Few have: to ask for an interface takes longer.
+    if not hasattr(result, "recipients") or not IRecipientResults.providedBy(result):
         return []
     return [replies.from_result(each) for each in result.recipients]

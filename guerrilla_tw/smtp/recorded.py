@@ -110,14 +110,16 @@ class Recorded:
         :param answers: for each recipient, where there are such.
         :param cause: what an operator should know of it.
         """
-        if any(map(replies.accepts, answers)) or (reply is not None and replies.accepts(reply)):
+        if any(map(replies.accepts, answers or (reply or b"",))):
             self.taken += 1
-        self.server.journal.message(
-            self,
-            arrival,
-            reply,
-            answers,
-            seconds=self.server.clock.seconds() - arrival.began,
-            told=not self._closing,
-            cause=cause,
-        )
+        server = self.server
+        if server.journal.tells(cause):
+            server.journal.message(
+                self,
+                arrival,
+                reply,
+                answers,
+                seconds=server.clock.seconds() - arrival.began,
+                told=not self._closing,
+                cause=cause,
+            )

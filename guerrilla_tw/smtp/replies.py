@@ -23,15 +23,19 @@ def reply(code: int, *texts: str) -> bytes:
     :param texts: one for each line, its enhanced status code included.
     :returns: the reply as it goes to the client.
     """
-    *others, last = map(_clean, texts)
-    lines = [f"{code}-{text}\r\n" for text in others]
-    return "".join([*lines, f"{code} {last}\r\n"]).encode("ascii")
+    *others, last = texts
+    lines = [f"{code}-{_clean(text)}\r\n".encode("ascii") for text in others]
+    return b"".join([*lines, _last_line(code, last)])
+
+
+def _last_line(code: int, text: str) -> bytes:
+    return f"{code} {_clean(text)}\r\n".encode("ascii")
 
 
 def _clean(text: str) -> str:
-    if not (text.isascii() and text.isprintable()):
-        text = _UNPRINTABLE.sub("?", text)
-    return text[:_LONGEST_TEXT]
+    if text.isascii() and text.isprintable() and len(text) <= _LONGEST_TEXT:
+        return text
+    return _UNPRINTABLE.sub("?", text)[:_LONGEST_TEXT]
 
 
 def from_result(result: IResult | None) -> bytes:
@@ -40,8 +44,9 @@ def from_result(result: IResult | None) -> bytes:
         return LOCAL_ERROR
     try:
         # Not 421, which says that the connection is closed now.
-        if result.code == 250 or (400 <= result.code <= 599 and result.code != 421):
-            return reply(result.code, f"{result.enhanced} {result.text}")
+        code = result.code
+        if code == 250 or (400 <= code <= 599 and code != 421):
+            return _last_line(code, f"{result.enhanced} {result.text}")
     except Exception:  # noqa: S110  (a backend of somebody's own answered something else)
         pass
     return LOCAL_ERROR
