@@ -30,6 +30,8 @@ from guerrilla_tw.listening.endpoints import (
     make_endpoint,
     open_socket,
 )
+from guerrilla_tw.listening.poller import IS_SUPPORTED as POLLER_IS_SUPPORTED
+from guerrilla_tw.listening.poller import Poller
 from guerrilla_tw.listening.sockets import ListeningSocket, take_up
 from guerrilla_tw.users import SAME_USER, User
 
@@ -77,6 +79,7 @@ class Listener:
         self._user = user
         self._gate = _Gate(factory)
         self._port: IListeningPort | None = None
+        self._poller: Poller | None = None
         self._closed = False
         self._error: ConfigError | None = None
         self._ready: Deferred[None] = Deferred()
@@ -141,7 +144,10 @@ class Listener:
         self._closed = True
         if self._port is None:
             return succeed(None)
-        return maybeDeferred(self._port.stopListening)
+        stopping = maybeDeferred(self._port.stopListening)
+        if self._poller is not None:
+            self._poller.end()
+        return stopping
 
     def _hold(self, port: IListeningPort) -> Deferred[Any] | None:
         if self._closed:
@@ -150,7 +156,10 @@ class Listener:
         if isinstance(port, Port):
             port.stopReading()
             # A plugin's port may have connections of its own.
-            port.transport = CONNECTIONS.get(port.transport, port.transport)
+            if port.transport in CONNECTIONS:
+                port.transport = CONNECTIONS[port.transport]
+                if POLLER_IS_SUPPORTED:
+                    port.reactor = self._poller = Poller(port.reactor)
         return None
 
     def _refuse(self, failure: Failure) -> None:

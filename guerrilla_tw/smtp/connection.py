@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -112,7 +113,7 @@ class SMTPConnection(SMTPFlow):
             return
         # To ask whether it is an instance takes ten times as long, because Deferred is an ABC.
         if hasattr(answer, "addErrback"):
-            self._pending = answer
+            self._pending = answer = cast("Deferred[IResult]", answer)
             answer.addErrback(self._failed).addCallback(self._answered, then)
         else:
             then(answer)

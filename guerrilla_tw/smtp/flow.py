@@ -43,7 +43,7 @@ class SMTPFlow(Recorded, ESMTP):
     """
 
     transport: ITransport
-    timeOut: float | None
+    timeOut: float | None  # type: ignore[assignment]
 
     #: Whether TLS is on, whose own closing handshake reads what comes.
     secret = False
