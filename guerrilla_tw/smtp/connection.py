@@ -188,13 +188,15 @@ class SMTPConnection(SMTPFlow):
             return
         if advanced:
             # Only now: a command that comes octet by octet gains no time with each.
-            self.resetTimeout()
+            self._heard_at = self.server.clock.seconds()
         if self._replies:
             self.flush()
         if self._congested:
             if self.server.shutting_down:
                 self.shut_down()
-        elif self._pending is None:
+        elif self._pending is None and (
+            self.effort >= _EFFORT_AT_ONCE or self._ended or not self._reading
+        ):
             self._await_more()
 
     def _take_turn(self) -> bool:
@@ -227,7 +229,7 @@ class SMTPConnection(SMTPFlow):
                 return
         if self._ended:
             self.close(journal.LEFT)
-        elif not self._reading:
+        else:
             self.resume_reading()
 
     def _go_on(self) -> None:

@@ -81,8 +81,8 @@ class LineBuffer:
         """
         if not (self._begun or self._skipping):
             good = _GOOD_LINE(self._data, self._at)
-            if good is not None and good.end() - self._at <= self._limit:
-                self._at = good.end()
+            if good is not None and (end := good.end()) - self._at <= self._limit:
+                self._at = end
                 return good[1]
         return self._odd_line()
 
