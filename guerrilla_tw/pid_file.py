@@ -8,7 +8,8 @@ import stat
 from contextlib import suppress
 
 from guerrilla_tw.config import ConfigError
-from guerrilla_tw.users import SAME_USER, User, only_root_changes
+from guerrilla_tw.trust import who_else_writes
+from guerrilla_tw.users import SAME_USER, User
 
 
 class PidFile:
@@ -59,7 +60,7 @@ class PidFile:
         :param refusal: of the user's attempt.
         """
         try:
-            if os.geteuid() != 0 or not only_root_changes(os.path.dirname(self._absolute)):
+            if os.geteuid() != 0 or who_else_writes(os.path.dirname(self._absolute), ()):
                 raise refusal
             file = self._open_or_make()
             if os.fstat(file).st_uid != 0:

@@ -1,10 +1,9 @@
-"""Whom a process is about to become, and what only root can change."""
+"""Whom a process is about to become."""
 
 from __future__ import annotations
 
 import os
 import pwd
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -65,21 +64,3 @@ class User:
 
 #: Nobody else than it is.
 SAME_USER: Final = User()
-
-
-def only_root_changes(path: str) -> bool:
-    """
-    Tell whether only root can put something else in a place, by any link on the way to it.
-
-    :param path: absolute.
-    :raises OSError: it is not there.
-    """
-    found = os.lstat(path)
-    if found.st_uid != 0:
-        return False
-    parent = os.path.dirname(path)
-    if stat.S_ISLNK(found.st_mode):
-        target = os.path.join(parent, os.readlink(path))
-        return only_root_changes(parent) and only_root_changes(target)
-    is_closed = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return is_closed and (path == parent or only_root_changes(parent))

@@ -185,6 +185,7 @@ class PidFileOfAnotherTests(UserTestCase):
         self.assertEqual((self.path.read_text(), self.path.stat().st_uid), ("1\n", 12345))
 
     def test_directory_that_others_may_change(self) -> None:
+        os.chown(self.directory, 0, 7)
         self.directory.chmod(0o775)
         self.assert_refused(self.path, REFUSED)
 

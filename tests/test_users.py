@@ -1,4 +1,4 @@
-"""Another user's rights for a while, and what only root can change."""
+"""Another user's rights for a while."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from guerrilla_tw.users import SAME_USER, User, only_root_changes
+from guerrilla_tw.users import SAME_USER, User
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -98,54 +98,3 @@ class RightsTests(UserTestCase):
             self.assertEqual(identity(), before)
         self.assertFalse(SAME_USER.has_come)
         self.assertFalse(User(0, 0).has_come)
-
-
-class OnlyRootChangesTests(UserTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        above = {str(parent) for parent in self.directory.parents}
-        usual = os.lstat
-
-        def lstat(path: str) -> os.stat_result:
-            """Whoever may write there, as to /tmp."""
-            return usual("/" if path in above else path)
-
-        self.patch(os, "lstat", lstat)
-
-    def link(self, name: str, target: str | Path) -> str:
-        """:returns: the path of a link of root's in a directory of root's."""
-        link = self.directory / name
-        link.symlink_to(target)
-        return str(link)
-
-    def test_directories(self) -> None:
-        self.assertTrue(only_root_changes(str(self.directory)))
-        self.assertFalse(only_root_changes(str(self.own)))
-        os.chown(self.own, 0, 7)
-        self.assertTrue(only_root_changes(str(self.own)))
-        for mode in (0o775, 0o757, 0o1777):
-            self.own.chmod(mode)
-            self.assertFalse(only_root_changes(str(self.own)), oct(mode))
-
-    def test_directory_below_somebodys(self) -> None:
-        """He can put another one in its place."""
-        (self.own / "of root's").mkdir()
-        self.assertFalse(only_root_changes(str(self.own / "of root's")))
-
-    def test_links(self) -> None:
-        """As /var/run is one."""
-        (self.directory / "run").mkdir()
-        self.assertTrue(only_root_changes(self.link("good", self.directory / "run")))
-        self.assertFalse(only_root_changes(self.link("by somebody's", "own/../run")))
-        self.assertTrue(only_root_changes(self.link("other", "good/../run")))
-        self.assertFalse(only_root_changes(self.link("to somebody's", self.own)))
-
-    def test_link_by_way_of_somebodys(self) -> None:
-        """Where it leads to is root's, today."""
-        (self.directory / "run").mkdir()
-        (self.own / "back").symlink_to(self.directory / "run")
-        self.assertFalse(only_root_changes(str(self.own / "back")))
-        self.assertFalse(only_root_changes(self.link("there", self.own / "back")))
-
-    def test_not_there(self) -> None:
-        self.assertRaises(OSError, only_root_changes, str(self.directory / "nothing"))
