@@ -131,6 +131,18 @@ class TLSState:
         self.end = self.end or error.with_traceback(None)
 
 
+def take_any_certificate(*_: object) -> bool:
+    """
+    What ``set_verify`` calls for each fault of a client's certificate: there is none.
+
+    It is still the client's: OpenSSL checks that it has the key.
+    """
+    # The fault stays in OpenSSL's queue for the thread, where the next call would find it, for this
+    # client or for another one.
+    _lib.ERR_clear_error()
+    return True
+
+
 def set_groups(context: SSL.Context, groups: Sequence[str]) -> None:
     """
     Choose how keys may be agreed on.
@@ -152,6 +164,7 @@ def is_supported() -> bool:
         state = TLSState(TLSContext(SSL.Context(SSL.TLS_SERVER_METHOD)))
         state.read(b"no TLS")
         state.take()
+        take_any_certificate()
     except AttributeError:
         return False
     return True

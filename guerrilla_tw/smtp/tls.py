@@ -20,7 +20,13 @@ from OpenSSL.version import __version__ as pyopenssl_version
 
 from guerrilla_tw.config import ConfigError, TLSConfig, did_you_mean
 from guerrilla_tw.reading import read_file
-from guerrilla_tw.smtp.openssl import TLSContext, TLSState, is_supported, set_groups
+from guerrilla_tw.smtp.openssl import (
+    TLSContext,
+    TLSState,
+    is_supported,
+    set_groups,
+    take_any_certificate,
+)
 from guerrilla_tw.smtp.tls_layer import TLSLayer, TLSSession
 from guerrilla_tw.smtp.tls_names import CIPHERS, CURVES, TLS13_CIPHERS
 
@@ -219,14 +225,9 @@ def _set_client_auth(context: SSL.Context, config: TLSConfig, read: Read) -> Non
             context.add_client_ca(X509.from_cryptography(certificate))
     elif verified:
         raise ConfigError(f"is missing, and client_auth_type is {name}", "root_cas_file")
-    context.set_verify(mode, None if verified else _take_any_certificate)
+    context.set_verify(mode, None if verified else take_any_certificate)
     # Without it, a client that showed a certificate could not resume its session.
     context.set_session_id(b"guerrilla")
-
-
-def _take_any_certificate(*_: object) -> bool:
-    """It is still the client's: OpenSSL checks that it has the key."""
-    return True
 
 
 def _read(read: Read, path: str, setting: str) -> bytes:

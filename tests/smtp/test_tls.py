@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -192,6 +193,21 @@ class ClientCertificates(TLSTestCase):
     def test_any_certificate_needs_no_authorities(self) -> None:
         everybody = ", ".join(self.clients)
         self.assert_served(everybody, client_auth_type="RequestClientCert")
+
+    def test_a_signature_that_is_wrong_is_nobodys_error(self) -> None:
+        """OpenSSL keeps it for whoever asks next: this client, or another one."""
+        authority = issue("Another Authority", authority=True, key=rsa_key())
+        honest = issue("client", authority)
+        signed = bytearray(honest.chain[0].public_bytes(Encoding.DER))
+        signed[-1] ^= 1
+        client = Identity(honest.key, (x509.load_der_x509_certificate(bytes(signed)),))
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            context = client_context(version, version, identity=client)
+            context.add_extra_chain_cert(X509.from_cryptography(authority.chain[0]))
+            connection = self.connect(context, client_auth_type="RequireAnyClientCert")
+            self.assertEqual(connection.session.events, ["made", "handshake"])
+            private: Any = SSL
+            self.assertEqual(private._lib.ERR_peek_error(), 0)
 
     def test_who_is_asked(self) -> None:
         for name, asked in [("", False), ("NoClientCert", False), ("RequestClientCert", True)]:
