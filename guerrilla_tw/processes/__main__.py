@@ -1,4 +1,4 @@
-"""``python -m guerrilla_tw.processes``: what a supervisor starts."""
+"""What a supervisor starts."""
 
 from __future__ import annotations
 

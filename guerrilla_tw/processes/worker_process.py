@@ -40,6 +40,12 @@ _LONGEST_LINE = 8192
 _STREAMS = {"stdout": 1, "stderr": 2}
 # They are about the supervisor itself.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+# Not "-m", nor what "-c" does by itself: both look for modules in the current directory first, and
+# others may be able to write there, as in /tmp.
+_PROGRAM = (
+    "import sys; '' in sys.path and sys.path.remove(''); "
+    "import runpy; runpy.run_module('guerrilla_tw.processes', run_name='__main__')"
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class WorkerProcess(ProcessProtocol):
             self._process = means.reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-m", "guerrilla_tw.processes", str(number)],
+                [sys.executable, "-c", _PROGRAM, str(number)],
                 env=_environment(),
                 childFDs={
                     0: nothing.fileno(),

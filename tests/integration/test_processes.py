@@ -135,6 +135,20 @@ class WorkerTests(ProcessesTestCase):
         self.assert_ends(process)
         self.assert_clean_but_for_chain(process)
 
+    def test_what_lies_around_is_no_module_of_theirs(self) -> None:
+        """The console script of twistd looks for none in the current directory, either."""
+        (self.directory / "bin").mkdir()
+        script = self.directory / "bin" / "twistd"
+        script.write_text("from twisted.scripts.twistd import run\n\nrun()\n")
+        for name in ("guerrilla_tw", "runpy", "msgspec"):
+            (self.directory / f"{name}.py").write_text("raise SystemExit('led astray')")
+        command = (sys.executable, str(script), "--nodaemon", "--pidfile=")
+        config = self.write_config(backend_config=CHAIN)
+        process = self.launch("--config", config, command=command)
+        process.wait_for(rf"(?s){SERVES}.*{SERVES}")
+        self.assert_ends(process)
+        self.assert_clean_but_for_chain(process)
+
     def assert_clean_but_for_chain(self, process: Process) -> None:
         (line,) = re.findall(r".*#warn\].*", process.output)
         self.assertIn("NO PROCESSOR STORES MAIL", line)
