@@ -112,4 +112,5 @@ def _open(path: str) -> FileIO:
 
 def _at_once(path: str, flags: int) -> int:
     """Open a named pipe, too, without ever waiting for its reader: ENXIO if there is none."""
-    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+    # It names who writes to whom. Whoever wants it read by others makes it before.
+    return os.open(path, flags | os.O_NONBLOCK, 0o600)
