@@ -56,6 +56,10 @@ class RedisTarget(msgspec.Struct, frozen=True):
             return f"redis master {self.master!r}"
         return f"redis at {written(self.interface)}"
 
+    def __repr__(self) -> str:
+        """As little."""
+        return f"<{self}>"
+
 
 class RedisConfig(msgspec.Struct, frozen=True):
     """

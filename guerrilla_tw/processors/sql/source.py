@@ -82,6 +82,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls = "off"
     longest_wait: float = 0
 
+    def __repr__(self) -> str:
+        """Without the password, which the parent would show."""
+        return f"<{self.where}>"
+
     @property
     def where(self) -> str:
         """What to call it in a log line."""
