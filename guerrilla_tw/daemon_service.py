@@ -14,6 +14,7 @@ from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from guerrilla_tw.config import Config, ConfigError
+from guerrilla_tw.doubts import doubts
 from guerrilla_tw.events import Change, EventBus, compare, describe, reopenings
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.pid_file import PidFile
@@ -114,7 +115,7 @@ class DaemonService(Service):
         :returns: warnings, one line each.
         :raises ConfigError: the daemon could not start with it.
         """
-        return [*self._advice, *self._works.check(self.config)]
+        return [*self._advice, *doubts(self.config), *self._works.check(self.config)]
 
     @property
     def addresses(self) -> list[IPv4Address | IPv6Address | UNIXAddress]:
@@ -162,7 +163,7 @@ class DaemonService(Service):
         except ConfigError:
             self._tell_failure(Failure())
             raise
-        self._works.warn(self._advice)
+        self._works.warn([*self._advice, *doubts(self.config)])
         self._phase = _Phase.PREPARED
 
     def startService(self) -> Deferred[None]:
@@ -283,7 +284,7 @@ class DaemonService(Service):
         if source is self._source and not source.name:
             raise ConfigError("there is no file to read again")
         loaded = source.read()
-        self._works.warn(loaded.warnings)
+        self._works.warn([*loaded.warnings, *doubts(loaded.config)])
         return loaded.config
 
     def _publish(self, changes: Iterable[Change]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from twisted.python.failure import Failure
 
 from guerrilla_tw.config import Config, ConfigError, LoadedConfig, convert_config, load_config
+from guerrilla_tw.doubts import doubts_about_file
 
 ConfigSource = Config | Mapping[str, Any] | str | os.PathLike[str]
 
@@ -46,7 +47,9 @@ class Source:
         if isinstance(given, Mapping):
             return convert_config(given)
         try:
-            return load_config(os.fspath(given))
+            loaded = load_config(os.fspath(given))
+            warnings = (*loaded.warnings, *doubts_about_file(os.fspath(given)))
+            return LoadedConfig(loaded.config, warnings)
         except ConfigError as error:
             raise error.in_file(self.name) from None
 

@@ -9,6 +9,9 @@ place is used, and its answer to be refused or told::
     if stranger is not None:
         raise ConfigError(str(stranger), "spool_dir")
 
+``everybody_writes`` asks less: who owns a file that an administrator has named, or its group, is
+his affair. It is for what is only to be told.
+
 It tells what is so at the moment. Whoever makes a file or a directory gives it its mode at once
 (``os.open(path, flags, 0o600)``, ``os.mkdir(path, 0o700)``), and does not ask afterwards.
 
@@ -62,6 +65,17 @@ def who_else_writes(path: str, uids: Collection[int]) -> Stranger | None:
     return _Walk({0, *uids}).look(os.path.join(os.getcwd(), path), is_last=True)
 
 
+def everybody_writes(path: str) -> Stranger | None:
+    """
+    As :func:`who_else_writes`, but take every owner and every group for one that is meant.
+
+    :param path: of a file or a directory, which need not be there.
+    :returns: None if not just anybody can write there.
+    :raises OSError: that cannot be found out.
+    """
+    return _Walk(None).look(os.path.join(os.getcwd(), path), is_last=True)
+
+
 def others_can_read(path: str) -> bool:
     """
     Ask whether everybody can read a file: by its mode, and those of the directories it is in.
@@ -83,10 +97,10 @@ class _Walk:
     """
     A way through directories and links.
 
-    :param uids: of whom may write.
+    :param uids: of whom may write; None if it is whoever owns a place, and its group.
     """
 
-    def __init__(self, uids: set[int]) -> None:
+    def __init__(self, uids: set[int] | None) -> None:
         self._uids = uids
         self._links_left = _MOST_LINKS
 
@@ -116,8 +130,14 @@ class _Walk:
         return self.look(target, is_last)
 
     def _stranger_by_owner(self, path: str, found: os.stat_result) -> Stranger | None:
+        uids = self._uids
+        if uids is None:
+            if not os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH:
+                return None
+            # Of what everybody may make the owner may be anybody.
+            uids = {0, os.geteuid()}
         uid = found.st_uid
-        return None if uid in self._uids else Stranger(f"user {_user_name(uid)}", path)
+        return None if uid in uids else Stranger(f"user {_user_name(uid)}", path)
 
     def _stranger_by_mode(self, path: str, found: os.stat_result, is_last: bool) -> Stranger | None:
         mode = found.st_mode
@@ -126,21 +146,22 @@ class _Walk:
             return None
         if mode & stat.S_IWOTH:
             return Stranger(EVERYBODY, path)
-        if mode & stat.S_IWGRP and not self._is_alone(found.st_gid):
-            return Stranger(f"group {_group_name(found.st_gid)}", path)
-        return None
+        if self._uids is None or not mode & stat.S_IWGRP or _is_alone(found.st_gid, self._uids):
+            return None
+        return Stranger(f"group {_group_name(found.st_gid)}", path)
 
-    def _is_alone(self, gid: int) -> bool:
-        """:returns: whether a group is one of these users' own, as many have one each."""
-        users = pwd.getpwall()
-        names = {user.pw_name for user in users if user.pw_uid in self._uids}
-        owners = {user.pw_uid for user in users if user.pw_gid == gid}
-        try:
-            members = set(grp.getgrgid(gid).gr_mem)
-        except KeyError:
-            members = set()
-        # One without members at all is for programs that have it by their set-group-id bit.
-        return bool(owners) and owners <= self._uids and members <= names
+
+def _is_alone(gid: int, uids: Collection[int]) -> bool:
+    """:returns: whether a group is one of these users' own, as many have one each."""
+    users = pwd.getpwall()
+    names = {user.pw_name for user in users if user.pw_uid in uids}
+    owners = {user.pw_uid for user in users if user.pw_gid == gid}
+    try:
+        members = set(grp.getgrgid(gid).gr_mem)
+    except KeyError:
+        members = set()
+    # One without members at all is for programs that have it by their set-group-id bit.
+    return bool(owners) and owners <= set(uids) and members <= names
 
 
 def _is_read_only(path: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import pwd
 from pathlib import Path
 
-from guerrilla_tw.trust import EVERYBODY, others_can_read, who_else_writes
+from guerrilla_tw.trust import EVERYBODY, everybody_writes, others_can_read, who_else_writes
 from tests.test_users import NOBODY, UserTestCase
 
 
@@ -147,6 +147,30 @@ class WhoElseWritesTests(PlaceTestCase):
         os.chdir(self.directory)
         self.assert_none("file")
         self.assert_stranger("user nobody", "own/new", self.own)
+
+
+class EverybodyWritesTests(PlaceTestCase):
+    def assert_told(self, path: str | Path, text: str) -> None:
+        self.assertEqual(str(everybody_writes(str(path))), text)
+
+    def test_everybody(self) -> None:
+        self.file.chmod(0o666)
+        self.assert_told(self.file, f"everybody can write to {self.file}")
+        self.directory.chmod(0o777)
+        self.assert_told(self.file, f"everybody can write to {self.directory}")
+
+    def test_owners_and_groups_are_meant(self) -> None:
+        self.file.chmod(0o664)
+        os.chown(self.file, NOBODY.pw_uid, 7)
+        self.assertIsNone(everybody_writes(str(self.file)))
+        self.assertIsNone(everybody_writes(str(self.own / "new")))
+
+    def test_where_everybody_may_make_files(self) -> None:
+        self.directory.chmod(0o1777)
+        self.assertIsNone(everybody_writes(str(self.file)))
+        self.assert_told(self.directory / "new", f"everybody can write to {self.directory}")
+        os.chown(self.file, NOBODY.pw_uid, -1)
+        self.assert_told(self.file, f"user nobody can write to {self.file}")
 
 
 class OthersCanReadTests(PlaceTestCase):

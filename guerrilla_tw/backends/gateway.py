@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -37,6 +38,7 @@ from guerrilla_tw.config import (
 from guerrilla_tw.interfaces import IBackend, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.stamps import Stamps, stamps
+from guerrilla_tw.trust import Stranger, everybody_writes
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
 
@@ -140,7 +142,8 @@ class Gateway:
             for service in lane.services:
                 known |= service.known_settings
                 path = f"backend_config.{lane.pool.name}: {service.name}"
-                warnings += [f"{path}: {advice}" for advice in service.warnings]
+                doubts = filter(None, map(_stranger_at, service.files))
+                warnings += [f"{path}: {advice}" for advice in (*service.warnings, *doubts)]
         warnings += unknown_settings(config, known)
         if not any(service.stores for service in lanes[Task.SAVE_MAIL].services):
             warnings.append(
@@ -311,3 +314,9 @@ class Gateway:
         for lane in self._lanes.values():
             lane.pool.stopService()
         self._lanes = {}
+
+
+def _stranger_at(path: str) -> Stranger | None:
+    with suppress(OSError, ValueError):
+        return everybody_writes(path)
+    return None
