@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 # Debian keeps smtp-source where only root looks.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help venv run test fuzz bench lint docs clean
+.PHONY: help venv run test fuzz bench lint audit pins docs clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -58,7 +58,21 @@ lint: $(READY) ## check style, types, the arrows between modules, and the docume
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
 	@$(MAKE) --no-print-directory docs
+
+audit: $(READY) ## ask for known holes in examples/requirements.txt
+	@$(BIN)/python tools/audit.py
+
+PINS := examples/requirements.txt
+
+pins: $(READY) ## take the newest of what the runtime needs into examples/requirements.txt
+	@$(BIN)/python tools/requirements.py bench dev fuzz > $(VENV)/requirements-runtime.txt
+	$(BIN)/python -m piptools compile --quiet --upgrade --generate-hashes --strip-extras \
+	    --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --output-file $(VENV)/pins.txt $(VENV)/requirements-runtime.txt
+	@{ sed '/^[^#]/,$$d' $(PINS) && cat $(VENV)/pins.txt; } > $(VENV)/pins-new.txt
+	@mv $(VENV)/pins-new.txt $(PINS)
 
 DOCS := docs/_build/.done
 SPHINX := $(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going \

@@ -12,8 +12,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from configparser import ConfigParser
+from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,6 +24,7 @@ from guerrilla_tw.backends.gateway import WORK_TIMEOUT
 from guerrilla_tw.config import Config
 from tests.integration.daemon_process import DaemonTestCase, free_port
 from tests.integration.programs import DEADLINE, find_program
+from tools.requirements import requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMD = ROOT / "examples" / "systemd"
@@ -109,6 +113,51 @@ class DockerfileTests(DaemonTestCase):
             )
             self.assertEqual(result.returncode, status)
         self.assert_clean(process)
+
+
+class PinsTests(SynchronousTestCase):
+    """What the image is made of, besides us."""
+
+    def setUp(self) -> None:
+        text = (ROOT / "examples" / "requirements.txt").read_text(encoding="utf-8")
+        pins = re.findall(
+            r"^([^#\s][^\s\\]*)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.M
+        )
+        self.pins = {canonicalize_name(pin.partition("==")[0]): pin for pin, _ in pins}
+        # Nothing is there without a hash.
+        self.assertEqual(len(pins), len(re.findall("^[^#\\s]", text, re.MULTILINE)))
+
+    def assert_pinned(self, text: str, of: str) -> None:
+        """A requirement is fulfilled, if it is one here."""
+        wanted = Requirement(text)
+        if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+            pin = self.pins.get(canonicalize_name(wanted.name))
+            self.assertIsNotNone(pin, f"{of} needs {wanted}: make pins")
+            version = str(pin).partition("==")[2]
+            self.assertTrue(wanted.specifier.contains(version), f"{of} needs {wanted}, not {pin}")
+
+    def test_what_setup_cfg_asks_for(self) -> None:
+        setup_cfg = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+        for text in requirements(setup_cfg, without=["bench", "dev", "fuzz"]):
+            self.assert_pinned(text, "setup.cfg")
+
+    def test_what_these_ask_for(self) -> None:
+        """By what the installed ones say, which are about as new."""
+        for name in self.pins:
+            try:
+                texts = metadata.requires(name)
+            except metadata.PackageNotFoundError:
+                continue
+            for text in texts or ():
+                self.assert_pinned(text, name)
+
+    def test_image_is_made_of_these(self) -> None:
+        self.assertIn("COPY examples/requirements.txt ./\n", DOCKERFILE)
+        (built,) = re.findall(
+            r"^RUN pip wheel .*--requirement requirements.txt$", DOCKERFILE, re.MULTILINE
+        )
+        self.assertIn(" --require-hashes ", built)
+        self.assertIn(" --no-index ", DOCKERFILE)
 
 
 class CertbotTests(SynchronousTestCase):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from tools.audit import Report, report
 from tools.requirements import requirements
 from tools.run_tests import Summary, summarize
 
@@ -43,6 +46,52 @@ class SummarizeTests(SynchronousTestCase):
     def test_line(self) -> None:
         summary = Summary(passed=3, failed=2, skipped=1)
         self.assertEqual(str(summary), "3 passed, 2 failed, 1 skipped")
+
+
+class AuditTests(SynchronousTestCase):
+    def report(self, *packages: object) -> Report:
+        return report(json.dumps({"dependencies": packages, "fixes": []}))
+
+    def test_hole(self) -> None:
+        hole = {"id": "PYSEC-1", "fix_versions": ["1.1"], "aliases": [], "description": ""}
+        told = self.report(
+            {"name": "bad", "version": "1.0", "vulns": [hole, {**hole, "fix_versions": []}]},
+            {"name": "good", "version": "2.0", "vulns": []},
+        )
+        self.assertEqual(
+            told.lines,
+            [
+                "bad 1.0: PYSEC-1, mended in 1.1",
+                "bad 1.0: PYSEC-1, mended in no version yet",
+                "audited: 2 packages, known holes: 2",
+            ],
+        )
+        self.assertEqual(told.found, 2)
+
+    def test_nothing_is_known(self) -> None:
+        """pip-audit says of it that there are no known vulnerabilities."""
+        told = self.report({"name": "a", "skip_reason": "Dependency not found on PyPI"})
+        (line,) = told.lines
+        self.assertRegex(line, "^NOT AUDITED: 1 of 1 packages.*: a$")
+        self.assertEqual(told.found, 0)
+
+    def test_nobody_can_be_asked(self) -> None:
+        for answer, last in (
+            ("Traceback\n  ...\nConnectionError: no\n", "ConnectionError: no"),
+            ("", ""),
+        ):
+            told = report(answer)
+            (line,) = told.lines
+            self.assertRegex(line, f"^NOT AUDITED: .*{last}")
+            self.assertEqual(told.found, 0)
+
+    def test_hole_beside_what_nothing_is_known_of(self) -> None:
+        hole = {"id": "PYSEC-1", "fix_versions": ["1.1"]}
+        told = self.report(
+            {"name": "a", "skip_reason": "?"}, {"name": "b", "version": "1", "vulns": [hole]}
+        )
+        self.assertEqual(told.found, 1)
+        self.assertEqual(len(told.lines), 3)
 
 
 class RequirementsTests(SynchronousTestCase):
