@@ -32,6 +32,8 @@ class TLSContext:
         self.context = context
         #: Holds nothing from one call to the next, so that one will do for all.
         self.buffer = _ffi.new("char[]", _BUFFER_SIZE)
+        #: Nor does this, where OpenSSL puts a pointer.
+        self.place = _ffi.new("char **")
 
 
 class TLSState:
@@ -44,13 +46,14 @@ class TLSState:
         goodbye.
     """
 
-    __slots__ = ("_buffer", "_incoming", "_outgoing", "_ssl", "connection", "end")
+    __slots__ = ("_buffer", "_incoming", "_outgoing", "_place", "_ssl", "connection", "end")
 
     def __init__(self, context: TLSContext) -> None:
         self.connection = SSL.Connection(context.context, None)
         self.connection.set_accept_state()
         self.end: SSL.Error | None = None
         self._buffer = context.buffer
+        self._place = context.place
         private: Any = self.connection
         self._ssl = private._ssl
         self._incoming = private._into_ssl
@@ -88,7 +91,12 @@ class TLSState:
             _lib.BIO_write(self._incoming, step, len(step))
             while (size := _lib.SSL_read(ssl, buffer, _BUFFER_SIZE)) > 0:
                 pieces.append(_ffi.unpack(buffer, size))
-            self._see(size)
+                # A record fits into the buffer, so what is left is in here. To be told by an error
+                # that there is nothing takes as long as to read.
+                if not _lib.BIO_get_mem_data(self._incoming, self._place):
+                    break
+            else:
+                self._see(size)
         return b"".join(pieces)
 
     def write(self, octets: bytes) -> None:
@@ -115,6 +123,8 @@ class TLSState:
         pieces = []
         while (size := _lib.BIO_read(outgoing, buffer, _BUFFER_SIZE)) > 0:
             pieces.append(_ffi.unpack(buffer, size))
+            if size < _BUFFER_SIZE:
+                break
         return b"".join(pieces)
 
     def _see(self, result: int) -> None:
