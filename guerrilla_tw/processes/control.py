@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from twisted.protocols.amp import AMP, Boolean, Command, Descriptor, Float, ListOf, String, Unicode
+from twisted.protocols.amp import (
+    AMP,
+    Boolean,
+    Command,
+    Descriptor,
+    Float,
+    Integer,
+    ListOf,
+    String,
+    Unicode,
+)
 
 #: The descriptor that a worker finds open, beside the standard streams.
 CONTROL: Final = 3
@@ -25,9 +35,13 @@ class Refusal(Exception):
 
 
 class TakeSocket(Command):
-    """Keep a listening socket for the servers of the order to come."""
+    """Keep a listening socket for a server of the order to come, which has this number."""
 
-    arguments: ClassVar = [(b"place", Unicode()), (b"socket", Descriptor())]
+    arguments: ClassVar = [
+        (b"place", Unicode()),
+        (b"socket", Descriptor()),
+        (b"server", Integer()),
+    ]
 
 
 class TakePiece(Command):

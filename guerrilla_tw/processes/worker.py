@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from socket import socket as socket_of
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -14,10 +13,8 @@ from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
 from guerrilla_tw.config import Config
-from guerrilla_tw.config.listen import parse_listen_interface
 from guerrilla_tw.events import Event, Renewed
 from guerrilla_tw.house import House
-from guerrilla_tw.listening import ListeningSocket
 from guerrilla_tw.logs.elsewhere import Places
 from guerrilla_tw.processes.control import (
     Abandon,
@@ -30,8 +27,8 @@ from guerrilla_tw.processes.control import (
     TakePiece,
     TakeSocket,
 )
+from guerrilla_tw.processes.handed import HandedSockets
 from guerrilla_tw.processes.orders import read_order
-from guerrilla_tw.servers.wanted import Place
 from guerrilla_tw.sources import reason_of
 from guerrilla_tw.stamps import HandedFiles
 
@@ -43,17 +40,20 @@ class Worker(AMP):
     Does what the supervisor says, which takes care that one thing is done after the other.
 
     :param reactor: stops when there is no more to do.
+    :param handed: where it puts the sockets that it gets.
     :param make_house: makes the parts of a daemon that log there.
     """
 
-    def __init__(self, reactor: Any, make_house: Callable[[Places, Worker], House]) -> None:
+    def __init__(
+        self, reactor: Any, handed: HandedSockets, make_house: Callable[[Places, Worker], House]
+    ) -> None:
         super().__init__()
         self._reactor = reactor
+        self._handed = handed
         self._make_house = make_house
         self._house: House | None = None
         self._config: Config | None = None
         self._pieces: list[bytes] = []
-        self._sockets: dict[Place, ListeningSocket] = {}
         #: Keys and certificates.
         self.files = HandedFiles({})
         self._prepared: Deferred[None] = Deferred()
@@ -63,13 +63,6 @@ class Worker(AMP):
 
     # What the house needs
 
-    def socket_for(self, text: str) -> ListeningSocket:
-        """
-        :param text: a ``listen_interface``.
-        :returns: the socket that the supervisor has opened for it.
-        """
-        return self._sockets.pop(parse_listen_interface(text))
-
     def log(self, event: bytes) -> None:
         """Have the supervisor log something."""
         if self.transport is not None and cast(Any, self.transport).connected:
@@ -78,9 +71,9 @@ class Worker(AMP):
     # What the supervisor says
 
     @TakeSocket.responder
-    def take_socket(self, place: str, socket: int) -> Answer:
+    def take_socket(self, place: str, socket: int, server: int) -> Answer:
         """Keep it for the servers to come."""
-        self._sockets[parse_listen_interface(place)] = ListeningSocket(socket_of(fileno=socket))
+        self._handed.take(place, socket, server)
         return {}
 
     @TakePiece.responder
@@ -143,9 +136,7 @@ class Worker(AMP):
     def _forget(self) -> None:
         """Give up what was for an order."""
         self._pieces.clear()
-        for left in self._sockets.values():
-            left.close()
-        self._sockets.clear()
+        self._handed.forget()
 
     @ReopenLogs.responder
     def reopen_logs(self) -> Answer:

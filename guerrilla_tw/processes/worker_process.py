@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO, TypeVar
@@ -18,7 +18,6 @@ from twisted.logger import Logger
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
-from guerrilla_tw.listening import ListeningSocket
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.logs.elsewhere import unpack
 from guerrilla_tw.processes.control import (
@@ -33,6 +32,8 @@ from guerrilla_tw.processes.control import (
     TakeSocket,
     send_order,
 )
+from guerrilla_tw.processes.crowd import Crowd
+from guerrilla_tw.processes.places import Shared
 
 T = TypeVar("T")
 # Octets of a line that may have no end.
@@ -63,10 +64,11 @@ class WorkerProcess(ProcessProtocol):
 
     :param number: of the worker, from 1 on.
     :param means: what it is started with.
+    :param crowd: that it joins.
     :raises OSError: there can be no more processes.
     """
 
-    def __init__(self, number: int, means: Means) -> None:
+    def __init__(self, number: int, means: Means, crowd: Crowd) -> None:
         self.number = number
         #: Fires with the cause when the process is no more.
         self.ended: Deferred[str] = Deferred()
@@ -81,33 +83,34 @@ class WorkerProcess(ProcessProtocol):
             self._process = means.reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-m", "guerrilla_tw.processes", str(number)],
+                [sys.executable, "-m", "guerrilla_tw.processes", str(number), str(crowd.size)],
                 env=_environment(),
                 childFDs={
                     0: nothing.fileno(),
                     **_streams(means.logs.streams),
                     CONTROL: theirs.fileno(),
+                    **crowd.descriptors_for(number),
                 },
             )
             #: Of the process, also when it is no more.
             self.pid: int = self._process.pid
             means.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
 
-    async def prepare(
-        self, order: bytes, sockets: Mapping[str, ListeningSocket]
-    ) -> Mapping[str, Any]:
+    async def prepare(self, order: bytes, sockets: Iterable[Shared]) -> Mapping[str, Any]:
         """
         Have it do all that can fail for an order.
 
         :param order: what it is to be.
-        :param sockets: that are new to it, by ``listen_interface``.
+        :param sockets: that are new to it.
         :returns: what is renewed, see :class:`.Prepare`.
         :raises Refusal: it cannot, or has ended meanwhile.
         """
         try:
-            for place, listening in sockets.items():
+            for place, listening, server in sockets:
                 descriptor = listening.socket.fileno()
-                await self._remote.callRemote(TakeSocket, place=place, socket=descriptor)
+                await self._remote.callRemote(
+                    TakeSocket, place=place, socket=descriptor, server=server
+                )
             await send_order(self._remote, order)
             answer: Mapping[str, Any] = await self._remote.callRemote(Prepare)
         except (Refusal, CancelledError):
