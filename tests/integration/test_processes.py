@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -56,6 +57,17 @@ def holds(pid: int, client: Client) -> bool:
             links = Path(f"/proc/{pid}/fd").iterdir()
             return any(_target(link) == f"socket:[{inode}]" for link in links)
     return False
+
+
+def holders(port: int, pids: list[int], clients: list[Client]) -> Counter[int]:
+    """:returns: how many of the clients each process has."""
+    opened = {_target(link): pid for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
+        if local.endswith(f":{port:04X}"):
+            found[int(remote[-4:], 16)] = opened.get(f"socket:[{inode}]", 0)
+    return Counter(found[client.port] for client in clients)
 
 
 def _target(link: Path) -> str:
@@ -199,6 +211,75 @@ class WorkerTests(ProcessesTestCase):
             self.assertRegex(client.reply(), r"^421 4\.3\.2 ")
         wait_until(lambda: not any(map(is_alive, workers)))
         self.assertFalse(answers(port))
+
+
+class CrowdTests(ProcessesTestCase):
+    """What holds for all processes together."""
+
+    def greeted(self, port: int, stack: contextlib.ExitStack, count: int) -> list[Client]:
+        """
+        Have clients come at once.
+
+        :returns: those who may stay.
+        """
+        came = [stack.enter_context(Client(port)) for _ in range(count)]
+        return [client for client in came if client.reply().startswith("220")]
+
+    def test_max_clients(self) -> None:
+        process, (first, second) = self.start_two(backend_config=CHAIN, max_clients=7)
+        port = process.port()
+        with contextlib.ExitStack() as stack:
+            there = self.greeted(port, stack, 30)
+            # Of two that come in the same moment both may be sent away, and somebody comes again.
+            wait_until(lambda: there.extend(self.greeted(port, stack, 1)) or len(there) == 7)
+            self.assertEqual(self.greeted(port, stack, 30), [])
+            had = holders(port, [first, second], there)
+            self.assertGreater(min(had[first], had[second]), 0)
+            # Who is no more is not counted.
+            os.kill(first, signal.SIGKILL)
+            process.wait_for(f"process {first}, has ended")
+            more: list[Client] = []
+            wait_until(lambda: more.extend(self.greeted(port, stack, 1)) or len(more) == had[first])
+            self.assertEqual(self.greeted(port, stack, 30), [])
+            process.wait_for(rf"(?s){SERVES}.*{SERVES}.*{SERVES}")
+            self.assertEqual(self.greeted(port, stack, 30), [])
+            for client in more:
+                client.command("QUIT")
+            more.clear()
+            wait_until(lambda: more.extend(self.greeted(port, stack, 1)) or len(more) == had[first])
+            self.assertEqual(self.greeted(port, stack, 30), [])
+        self.assert_ends(process)
+
+    def test_shared_out(self) -> None:
+        """No worse than 60 to 40, whether clients come at once or one after the other."""
+        process, workers = self.start_two(backend_config=CHAIN)
+        port = process.port()
+        for at_once in (40, 1):
+            shares = []
+            # A system that has no time for one of the processes is not to blame.
+            for _ in range(3):
+                with contextlib.ExitStack() as stack:
+                    clients: list[Client] = []
+                    while len(clients) < 40:
+                        clients += self.greeted(port, stack, at_once)
+                    shares.append(max(holders(port, workers, clients).values()))
+            self.assertLessEqual(min(shares), 24)
+        self.assert_ends(process)
+
+    def test_one_that_hangs(self) -> None:
+        """The others take its clients."""
+        process, (first, second) = self.start_two(backend_config=CHAIN)
+        port = process.port()
+        os.kill(first, signal.SIGSTOP)
+        try:
+            with contextlib.ExitStack() as stack:
+                clients = self.greeted(port, stack, 50)
+                self.assertEqual(holders(port, [first, second], clients), {second: 50})
+        finally:
+            os.kill(first, signal.SIGCONT)
+        with self.client_of(first, port) as client:
+            queue_id(client.deliver(MESSAGE))
+        self.assert_ends(process)
 
 
 class ReloadTests(ProcessesTestCase):
