@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from twisted.protocols.amp import (
-    AMP,
     Boolean,
     Command,
     Descriptor,
@@ -62,6 +62,10 @@ class Prepare(Command):
     errors: ClassVar = {Refusal: b"REFUSAL"}
 
 
+class Ping(Command):
+    """Show that you do not hang."""
+
+
 class Commit(Command):
     """Put in force what is prepared. The answer comes when places that were left are free."""
 
@@ -87,11 +91,7 @@ class Log(Command):
     requiresAnswer = False
 
 
-async def send_order(remote: AMP, order: bytes) -> None:
-    """
-    Send an order, piece by piece.
-
-    :param remote: a worker.
-    """
+def pieces_of(order: bytes) -> Iterator[bytes]:
+    """:returns: an order in pieces that :class:`TakePiece` takes."""
     for start in range(0, len(order), _LONGEST):
-        await remote.callRemote(TakePiece, piece=order[start : start + _LONGEST])
+        yield order[start : start + _LONGEST]

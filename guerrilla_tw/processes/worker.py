@@ -20,6 +20,7 @@ from guerrilla_tw.processes.control import (
     Abandon,
     Commit,
     Log,
+    Ping,
     Prepare,
     Refusal,
     ReopenLogs,
@@ -59,6 +60,7 @@ class Worker(AMP):
         self._prepared: Deferred[None] = Deferred()
         self._done: Deferred[None] = Deferred()
         self._goodbye: float | None = None
+        self._is_ending = False
         reactor.addSystemEventTrigger("before", "shutdown", self._close)
 
     # What the house needs
@@ -85,6 +87,8 @@ class Worker(AMP):
     @Prepare.responder
     def prepare(self) -> Deferred[Answer]:
         """Do all that can fail."""
+        if self._is_ending:
+            raise Refusal("a worker is about to end; try again")
         answer: Deferred[Answer] = Deferred()
 
         def agree(renewed: Renewed) -> Deferred[None]:
@@ -115,6 +119,11 @@ class Worker(AMP):
             return house.change(self._config, config, agree)
         house.take_places(config)
         return house.open(config, agree)
+
+    @Ping.responder
+    def ping(self) -> Answer:
+        """Show that the reactor runs."""
+        return {}
 
     @Commit.responder
     def commit(self) -> Deferred[Answer]:
@@ -166,6 +175,7 @@ class Worker(AMP):
 
     def _close(self) -> Deferred[None] | None:
         """Let everything finish, before the reactor is shut down, whatever stops it."""
+        self._is_ending = True
         if self._house is None:
             return None
         house = self._house
