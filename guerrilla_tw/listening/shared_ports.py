@@ -37,7 +37,7 @@ class Rota(Protocol):
 _Port: Any = object
 
 
-class InTurns(_Port):
+class InTurns(_Port):  # type: ignore[misc]
     """A port that accepts when it is this process's turn, one client at a time."""
 
     rota: Rota

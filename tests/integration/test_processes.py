@@ -225,13 +225,22 @@ class CrowdTests(ProcessesTestCase):
         came = [stack.enter_context(Client(port)) for _ in range(count)]
         return [client for client in came if client.reply().startswith("220")]
 
+    def fill(self, port: int, stack: contextlib.ExitStack, there: list[Client], most: int) -> None:
+        """Have clients come until so many may stay."""
+
+        def is_full() -> bool:
+            there.extend(self.greeted(port, stack, 1))
+            return len(there) == most
+
+        wait_until(is_full)
+
     def test_max_clients(self) -> None:
         process, (first, second) = self.start_two(backend_config=CHAIN, max_clients=7)
         port = process.port()
         with contextlib.ExitStack() as stack:
             there = self.greeted(port, stack, 30)
             # Of two that come in the same moment both may be sent away, and somebody comes again.
-            wait_until(lambda: there.extend(self.greeted(port, stack, 1)) or len(there) == 7)
+            self.fill(port, stack, there, 7)
             self.assertEqual(self.greeted(port, stack, 30), [])
             had = holders(port, [first, second], there)
             self.assertGreater(min(had[first], had[second]), 0)
@@ -239,14 +248,14 @@ class CrowdTests(ProcessesTestCase):
             os.kill(first, signal.SIGKILL)
             process.wait_for(f"process {first}, has ended")
             more: list[Client] = []
-            wait_until(lambda: more.extend(self.greeted(port, stack, 1)) or len(more) == had[first])
+            self.fill(port, stack, more, had[first])
             self.assertEqual(self.greeted(port, stack, 30), [])
             process.wait_for(rf"(?s){SERVES}.*{SERVES}.*{SERVES}")
             self.assertEqual(self.greeted(port, stack, 30), [])
             for client in more:
                 client.command("QUIT")
             more.clear()
-            wait_until(lambda: more.extend(self.greeted(port, stack, 1)) or len(more) == had[first])
+            self.fill(port, stack, more, had[first])
             self.assertEqual(self.greeted(port, stack, 30), [])
         self.assert_ends(process)
 
