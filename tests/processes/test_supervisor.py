@@ -88,6 +88,49 @@ class LifeTests(SupervisorTestCase):
         for pid in self.workers():
             self.assertRaises(ProcessLookupError, os.kill, pid, 0)
 
+    async def test_clients_of_all_processes(self) -> None:
+        daemon = await self.start()
+
+        def come(count: int) -> list[Client]:
+            clients = [Client(self.port(daemon)) for _ in range(count)]
+            for client in clients:
+                client.hello()
+            return clients
+
+        clients = await deferToThread(come, 9)
+        self.assertEqual(daemon.clients, 9)
+        for client in clients[:5]:
+            await deferToThread(client.command, "QUIT")
+        await self.until(lambda: daemon.clients == 4)
+        await daemon.stopService()
+        self.assertEqual(daemon.clients, 0)
+
+    async def test_order_that_is_long(self) -> None:
+        """What is sent in pieces is the same there."""
+        hosts = [f"host{number}.example.com" for number in range(10_000)]
+        place = new_interface()
+        daemon = await self.start(server(place), allowed_hosts=hosts)
+        hosts.append("example.com")
+        await daemon.reload(config(server(place), allowed_hosts=hosts))
+        self.assertEqual((await self.send(self.port(daemon)))[:3], "250")
+
+    async def test_files_that_are_open(self) -> None:
+        """No more of them after reloads, and after workers that have ended."""
+        place, other = new_interface(), new_interface()
+        daemon = await self.start(server(place))
+
+        async def change_all() -> int:
+            await daemon.reload(config(server(place), server(other)))
+            os.kill(self.workers()[-1], signal.SIGKILL)
+            count = len(self.workers()) + 1
+            await self.until(lambda: len(self.workers()) == count)
+            await daemon.reload(config(server(place)))
+            return len(os.listdir("/proc/self/fd"))
+
+        before = await change_all()
+        self.assertEqual(await change_all(), before)
+        self.assertEqual(await change_all(), before)
+
     async def test_again(self) -> None:
         daemon = await self.start()
         await daemon.stopService()
