@@ -139,6 +139,10 @@ class Worker(AMP):
         self._forget()
         self._house.cancel()
         undone: Deferred[Answer] = Deferred()
+        if self._is_ending:
+            # It has undone that, and others need not wait for its clients.
+            undone.callback({})
+            return undone
         self._done.addCallback(lambda _: undone.callback({}))
         return undone
 

@@ -42,6 +42,13 @@ def is_alive(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+def listens(pid: int) -> bool:
+    """:returns: whether a process has a socket that listens."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    listening = {f"socket:[{line.split()[9]}]" for line in lines if line.split()[3] == "0A"}
+    return any(_target(link) in listening for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def kill(pid: int) -> None:
     """End a process, if it has not ended."""
     if is_alive(pid):
@@ -362,6 +369,25 @@ class ReloadTests(ProcessesTestCase):
         self.write_config(backend_config=CHAIN, processes=3)
         line = self.hang_up(process, "reload refused")
         self.assertIn("test.json: processes: a reload cannot change it; restart", line)
+        self.assert_ends(process)
+
+    def test_worker_that_is_about_to_end(self) -> None:
+        """It is not to change any more, and the others do not wait for its clients."""
+        port = free_port()
+        where = f"127.0.0.1:{port}"
+        process, (first, _) = self.start_two(listen_interface=where)
+        with self.client_of(first, port) as client:
+            client.command("MAIL FROM:<a@example.com>")
+            client.command("RCPT TO:<b@example.com>")
+            client.command("DATA")
+            os.kill(first, signal.SIGTERM)
+            wait_until(lambda: not listens(first))
+            line = self.hang_up(process, "reload refused")
+            self.assertIn("a worker is about to end; try again", line)
+            client.write(MESSAGE + b".\r\n")
+            queue_id(client.reply())
+        process.wait_for(rf"(?s){SERVES}.*{SERVES}.*{SERVES}")
+        self.hang_up(process, "reloaded: ")
         self.assert_ends(process)
 
     def test_worker_that_is_away(self) -> None:
