@@ -42,14 +42,17 @@ def make_order(
     """
     Write down what each worker is to be.
 
-    :param config: of the whole daemon. The memory for messages is shared out.
+    :param config: of the whole daemon. The memory for messages is shared out, and the number of
+        processes is as it came out.
     :param logs: see :class:`Order`.
     :param files: see :class:`Order`.
     :param processes: how many workers there are.
     :raises ConfigError: a value cannot be handed to another process.
     """
     share = max(1, config.max_inflight_bytes // processes)
-    own = msgspec.structs.replace(config, max_inflight_bytes=share, pid_file="")
+    own = msgspec.structs.replace(
+        config, processes=processes, max_inflight_bytes=share, pid_file=""
+    )
     try:
         return msgspec.msgpack.encode(Order(_plain(own, ""), logs, dict(files)))
     except (UnicodeEncodeError, OverflowError) as error:

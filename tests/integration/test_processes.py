@@ -20,6 +20,7 @@ from tests.integration.daemon_process import (
     BACKGROUND,
     FOREGROUND,
     LISTENING,
+    MODULE,
     DaemonTestCase,
     Process,
     answers,
@@ -157,6 +158,17 @@ class WorkerTests(ProcessesTestCase):
     def assert_clean_but_for_chain(self, process: Process) -> None:
         (line,) = re.findall(r".*#warn\].*", process.output)
         self.assertIn("NO PROCESSOR STORES MAIL", line)
+
+    def test_under_python_m_twisted(self) -> None:
+        process = self.launch("--config", self.write_config(), command=MODULE)
+        port = process.port()
+        for pid in self.workers(process.output):
+            with self.client_of(pid, port) as client:
+                queue_id(client.deliver(MESSAGE))
+        self.assertEqual(len(self.stored()), 2)
+        process.terminate()
+        process.finish()
+        self.assertFalse(any(map(is_alive, self.workers(process.output))))
 
     def test_killed_under_load(self) -> None:
         """It costs the connections that it had, and nothing that was answered with 250."""
