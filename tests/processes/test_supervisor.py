@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -160,6 +161,29 @@ class LifeTests(SupervisorTestCase):
         self.assertEqual(self.workers(), [])
         self.assertEqual(len([line for line in self.lines() if "cannot start" in line]), 1)
         self.assertEqual(daemon.addresses, [])
+
+    async def test_no_more_processes(self) -> None:
+        """Those that there are already are ended, and nothing stays open."""
+        spawn = reactor.spawnProcess  # type: ignore[attr-defined]
+        started: list[Any] = []
+
+        def spawn_one(*arguments: Any, **settings: Any) -> Any:
+            if started:
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            started.append(spawn(*arguments, **settings))
+            return started[0]
+
+        self.patch(reactor, "spawnProcess", spawn_one)
+        daemon = self.make(config())
+        opened = []
+        for _ in range(3):
+            with self.assertRaises(Exception) as caught:
+                await daemon.startService()
+            self.assertRegex(str(caught.exception), "^no process for worker 2: .*unavailable$")
+            self.assertIsNone(started.pop().pid)
+            self.assertEqual(daemon.addresses, [])
+            opened.append(len(os.listdir("/proc/self/fd")))
+        self.assertEqual(opened[1], opened[2])
 
     async def test_stopped_while_it_starts(self) -> None:
         daemon = self.make(config())
