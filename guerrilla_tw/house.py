@@ -18,11 +18,10 @@ from guerrilla_tw.config import Config
 from guerrilla_tw.events import Event, Renewed
 from guerrilla_tw.gateways import Gateways
 from guerrilla_tw.interfaces import IBackend
-from guerrilla_tw.listening import Sockets
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.pid_file import PidFiles
-from guerrilla_tw.servers import Servers, ServersChange, check_spill_dir
+from guerrilla_tw.servers import Handed, Servers, ServersChange, check_spill_dir
 from guerrilla_tw.smtp.hosts import AllowedHosts
 from guerrilla_tw.smtp.server import Client, Shared
 from guerrilla_tw.stamps import ON_DISK, Files
@@ -58,8 +57,8 @@ class House:
     :param backend: in place of a Gateway.
     :param check_limits: raises a ConfigError if the process may not have what a configuration asks.
     :param user: whom the process is about to become.
-    :param sockets: gives the socket of a ``listen_interface``, where a supervisor has opened it; it
-        has told as well what is to be told of a configuration.
+    :param handed: what a supervisor has opened, if there is one; it has told as well what is to be
+        told of a configuration.
     :param files: where keys and certificates are.
     """
 
@@ -71,14 +70,14 @@ class House:
         backend: IBackend | None,
         check_limits: Callable[[Config], None],
         user: User,
-        sockets: Sockets | None = None,
+        handed: Handed | None = None,
         files: Files = ON_DISK,
     ) -> None:
         self._logs = logs
         self.log = Logger("guerrilla_tw", observer=logs.observer)
         self._check_limits = check_limits
         self._user = user
-        self._sockets = sockets
+        self._handed = handed
 
         def make_gateway() -> Gateway:
             return Gateway(registry, reactor, self.log)
@@ -86,7 +85,7 @@ class House:
         # Nobody is there to ask for hosts or bodies before a configuration is in force.
         self._shared = Shared(backend or make_gateway(), AllowedHosts(()), BodyStorage(), reactor)
         self._gateways = Gateways(make_gateway, self._shared, reactor, self.log)
-        self._servers = Servers(self._shared, reactor, self.log, logs, user, sockets, files)
+        self._servers = Servers(self._shared, reactor, self.log, logs, user, handed, files)
         self._pid_files = PidFiles(user)
         self._doing: Deferred[Any] = succeed(None)
         # While nobody is answered.
@@ -261,7 +260,7 @@ class House:
 
         :param warnings: one line each.
         """
-        for advice in warnings if self._sockets is None else ():
+        for advice in warnings if self._handed is None else ():
             # Not as "warning": Twisted takes an event that has one for a warning of Python's.
             self.log.warn("{advice}", advice=advice)
 

@@ -29,7 +29,7 @@ def raise_file_limit(config: Config) -> tuple[int, int] | None:
     except ImportError:  # A system without such limits.
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * _max_clients(config) + OWN_FILES
+    wanted = 2 * _max_clients(config) + _own_files(config)
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -54,9 +54,10 @@ def check_file_limit(config: Config) -> None:
         return
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     clients = _max_clients(config)
-    if limit != resource.RLIM_INFINITY and clients + OWN_FILES > limit:
+    own = _own_files(config)
+    if limit != resource.RLIM_INFINITY and clients + own > limit:
         raise ConfigError(
-            f"max_clients of all are {clients} together, and {OWN_FILES} files are for the daemon "
+            f"max_clients of all are {clients} together, and {own} files are for the daemon "
             f"itself, but this process may open {limit} only (ulimit -n, LimitNOFILE=)",
             "servers",
         )
@@ -75,6 +76,11 @@ def claim_files(config: Config, log: Logger) -> None:
         before, after = raised
         log.info("open-file limit raised from {before} to {after}", before=before, after=after)
     check_file_limit(config)
+
+
+def _own_files(config: Config) -> int:
+    """:returns: for all but clients. Of several processes each has something of each."""
+    return OWN_FILES + (config.processes if config.processes > 1 else 0)
 
 
 def _max_clients(config: Config) -> int:

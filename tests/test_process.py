@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.config import Config, ConfigError, ServerConfig
@@ -242,6 +243,14 @@ class FileLimitTests(SynchronousTestCase):
             "servers: max_clients of all are 961 together, and 64 files are for the daemon itself, "
             "but this process may open 1024 only (ulimit -n, LimitNOFILE=)",
         )
+
+    def test_several_processes(self) -> None:
+        """Each has something of each other."""
+        config = msgspec.structs.replace(make_config(1024 - OWN_FILES - 50), processes=50)
+        check_file_limit(config)
+        self.limits = (1023, 4096)
+        error = self.assertRaises(ConfigError, check_file_limit, config)
+        self.assertIn("114 files are for the daemon itself", str(error))
 
     def test_no_limit(self) -> None:
         self.limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)

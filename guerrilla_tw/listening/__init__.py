@@ -32,6 +32,7 @@ from guerrilla_tw.listening.endpoints import (
 )
 from guerrilla_tw.listening.poller import IS_SUPPORTED as POLLER_IS_SUPPORTED
 from guerrilla_tw.listening.poller import Poller
+from guerrilla_tw.listening.shared_ports import InTurns
 from guerrilla_tw.listening.sockets import ListeningSocket, take_up
 from guerrilla_tw.users import SAME_USER, User
 
@@ -130,7 +131,9 @@ class Listener:
     def accept_waiting(self) -> None:
         """Take in all whom the kernel keeps for us; it resets them when the place is let go."""
         self._gate.is_open = True
-        if isinstance(self._port, Port):
+        if isinstance(self._port, InTurns):
+            self._port.accept(_EVERYBODY)
+        elif isinstance(self._port, Port):
             self._port.numberAccepts = _EVERYBODY
             self._port.doRead()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import iglob
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet import unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -27,6 +27,7 @@ from twisted.internet.tcp import Port, _reservedFD
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from guerrilla_tw.listening.shared_ports import InTurns, Rota, SharedTCPPort
 from guerrilla_tw.users import User
 
 # Connections that the kernel may keep for us; it has a limit of its own (net.core.somaxconn).
@@ -91,10 +92,12 @@ class ListeningSocket:
 
     :param socket: it.
     :param remove: removes its file, if it has one that is ours still.
+    :param rota: says when to accept, where other processes do so as well.
     """
 
     socket: socket.socket
     remove: Callable[[], None] = lambda: None
+    rota: Rota | None = None
 
     @property
     def address(self) -> IAddress:
@@ -192,10 +195,18 @@ def take_up(listening: ListeningSocket, factory: IProtocolFactory, reactor: Any)
     adopted = listening.socket
     adopted.setblocking(False)
     if adopted.family == socket.AF_UNIX:
-        return _start(adopted, factory, reactor, listening.remove)
+        return _start(adopted, factory, reactor, listening.remove, listening.rota)
     with adopted:
-        port: IListeningPort = reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory)
-    return port
+        if listening.rota is None:
+            port: Any = reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory)
+        else:
+            # As the reactor does it, which knows only its own class.
+            port = SharedTCPPort._fromListeningDescriptor(
+                reactor, adopted.fileno(), adopted.family, factory
+            )
+            port.rota = listening.rota
+            port.startListening()
+    return cast(IListeningPort, port)
 
 
 def _check_free(descriptor: int) -> None:
@@ -264,15 +275,24 @@ class _UNIXPort(unix.Port):
         Port.connectionLost(self, reason)
 
 
+class _SharedUNIXPort(InTurns, _UNIXPort):
+    """One of several on the same socket."""
+
+
 def _start(
     listening: socket.socket,
     factory: IProtocolFactory,
     reactor: Any,
     remove: Callable[[], None] = lambda: None,
+    rota: Rota | None = None,
 ) -> IListeningPort:
-    port: IListeningPort = _UNIXPort(listening, factory, reactor, remove)
+    if rota is None:
+        port: Any = _UNIXPort(listening, factory, reactor, remove)
+    else:
+        port = _SharedUNIXPort(listening, factory, reactor, remove)
+        port.rota = rota
     port.startListening()
-    return port
+    return cast(IListeningPort, port)
 
 
 def _set_mode(path: str, mode: int) -> None:

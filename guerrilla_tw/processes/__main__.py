@@ -19,17 +19,21 @@ from guerrilla_tw.logs.elsewhere import HandOver, Places
 from guerrilla_tw.logs.twistd import ProgramObserver
 from guerrilla_tw.process import check_file_limit, raise_file_limit
 from guerrilla_tw.processes.control import CONTROL
+from guerrilla_tw.processes.crowd import Member
+from guerrilla_tw.processes.fair_share import Bell, FairShare
+from guerrilla_tw.processes.handed import HandedSockets
 from guerrilla_tw.processes.worker import Worker
 from guerrilla_tw.processors import BUILTIN
 from guerrilla_tw.signals import Signals
 from guerrilla_tw.users import SAME_USER
 
 
-def main(number: int) -> None:
+def main(number: int, size: int) -> None:
     """
     Serve until the supervisor says otherwise, or is no more.
 
     :param number: of the worker, from 1 on.
+    :param size: how many workers there are.
     """
     # These are for the supervisor, and may come to all processes of a terminal or a group.
     for name in (signal.SIGHUP, signal.SIGUSR1):
@@ -37,6 +41,10 @@ def main(number: int) -> None:
     from twisted.internet import reactor as global_reactor
 
     reactor: Any = global_reactor
+    member = Member.of_process(number, size)
+    share = FairShare(member, reactor)
+    Bell(member.bell, share.wake, reactor)
+    handed = HandedSockets(member, share)
 
     def make_house(places: Places, worker: Worker) -> House:
         logs = _open_logs(places, worker)
@@ -47,11 +55,11 @@ def main(number: int) -> None:
             None,
             _check_limits,
             SAME_USER,
-            sockets=worker.socket_for,
+            handed=handed,
             files=worker.files,
         )
 
-    factory = Factory.forProtocol(lambda: Worker(reactor, make_house))
+    factory = Factory.forProtocol(lambda: Worker(reactor, handed, make_house))
     factory.noisy = False
     reactor.adoptStreamConnection(CONTROL, socket.AF_UNIX, factory)
     os.close(CONTROL)
@@ -80,4 +88,4 @@ def _end_at_once(number: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from twisted.protocols.amp import AMP, Boolean, Command, Descriptor, Float, ListOf, String, Unicode
+from twisted.protocols.amp import (
+    Boolean,
+    Command,
+    Descriptor,
+    Float,
+    Integer,
+    ListOf,
+    String,
+    Unicode,
+)
 
 #: The descriptor that a worker finds open, beside the standard streams.
 CONTROL: Final = 3
@@ -25,9 +35,13 @@ class Refusal(Exception):
 
 
 class TakeSocket(Command):
-    """Keep a listening socket for the servers of the order to come."""
+    """Keep a listening socket for a server of the order to come, which has this number."""
 
-    arguments: ClassVar = [(b"place", Unicode()), (b"socket", Descriptor())]
+    arguments: ClassVar = [
+        (b"place", Unicode()),
+        (b"socket", Descriptor()),
+        (b"server", Integer()),
+    ]
 
 
 class TakePiece(Command):
@@ -46,6 +60,10 @@ class Prepare(Command):
 
     response: ClassVar = [(b"servers", ListOf(Unicode())), (b"backend", Boolean())]
     errors: ClassVar = {Refusal: b"REFUSAL"}
+
+
+class Ping(Command):
+    """Show that you do not hang."""
 
 
 class Commit(Command):
@@ -73,11 +91,7 @@ class Log(Command):
     requiresAnswer = False
 
 
-async def send_order(remote: AMP, order: bytes) -> None:
-    """
-    Send an order, piece by piece.
-
-    :param remote: a worker.
-    """
+def pieces_of(order: bytes) -> Iterator[bytes]:
+    """:returns: an order in pieces that :class:`TakePiece` takes."""
     for start in range(0, len(order), _LONGEST):
-        await remote.callRemote(TakePiece, piece=order[start : start + _LONGEST])
+        yield order[start : start + _LONGEST]

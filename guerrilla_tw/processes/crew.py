@@ -15,6 +15,7 @@ from guerrilla_tw.config import Config, ServerConfig
 from guerrilla_tw.events import Event, Renewed
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.pid_file import PidFiles
+from guerrilla_tw.processes.crowd import Crowd
 from guerrilla_tw.processes.judge import Judge, Known
 from guerrilla_tw.processes.keeper import Keeper
 from guerrilla_tw.processes.orders import make_order
@@ -55,20 +56,22 @@ class Crew:
         self._judge = Judge(reactor, self.log, user)
         self._places = Places(reactor, self.log, user)
         self._pid_files = PidFiles(user)
+        self._crowd: Crowd | None = None
         self._order = b""
         self._doing: Deferred[Any] = succeed(None)
         self._means = Means(reactor, logs, self.log)
         self._keepers = [self._make_keeper(number) for number in range(1, size + 1)]
 
     def _make_keeper(self, number: int) -> Keeper:
-        return Keeper(
-            number,
-            lambda number: WorkerProcess(number, self._means),
-            self._prepare,
-            lambda number: None,
-            self._reactor,
-            self.log,
-        )
+        def spawn(number: int) -> WorkerProcess:
+            assert self._crowd is not None
+            return WorkerProcess(number, self._means, self._crowd)
+
+        def forget(number: int) -> None:
+            assert self._crowd is not None
+            self._crowd.forget(number)
+
+        return Keeper(number, spawn, self._prepare, forget, self._reactor, self.log)
 
     async def _prepare(self, process: WorkerProcess) -> None:
         await process.prepare(self._order, self._places.all)
@@ -81,7 +84,7 @@ class Crew:
     @property
     def client_count(self) -> int:
         """See :class:`.Works`."""
-        return 0
+        return self._crowd.client_count if self._crowd else 0
 
     def check(self, config: Config) -> Sequence[str]:
         """See :class:`.Works`."""
@@ -114,6 +117,7 @@ class Crew:
     async def _open(self, config: Config) -> None:
         # By now the process may be a user who may do less.
         check_spill_dir(config.spill_dir, self._user)
+        self._crowd = Crowd(len(self._keepers))
         processes = [keeper.start() for keeper in self._keepers]
         # One after the other, so that they are not in each other's way: the first makes what is
         # missing in a store. And if it cannot be, that is told once.
@@ -129,7 +133,16 @@ class Crew:
         """Give up what was taken where nobody was answered."""
         self._pid_files.abandon()
         self._places.abandon()
-        return DeferredList([keeper.end(0, WORK_TIMEOUT) for keeper in self._keepers])
+        return self._end(0, WORK_TIMEOUT)
+
+    def _end(self, timeout: float, deadline: float) -> Deferred[Any]:
+        def forget_all(_: object) -> None:
+            crowd, self._crowd = self._crowd, None
+            if crowd is not None:
+                crowd.close()
+
+        ended = DeferredList([keeper.end(timeout, deadline) for keeper in self._keepers])
+        return ended.addCallback(forget_all)
 
     # Changes
 
@@ -176,7 +189,7 @@ class Crew:
         return _renewed(new, answers)
 
     def _make_order(self, config: Config, known: Known) -> bytes:
-        return make_order(config, {}, self._logs.places, known.files, len(self._keepers))
+        return make_order(config, self._logs.places, known.files, len(self._keepers))
 
     def cancel(self) -> None:
         """See :class:`.Works`."""
@@ -195,8 +208,7 @@ class Crew:
         """See :class:`.Works`."""
         self._places.close()
         deadline = timeout + 2 * WORK_TIMEOUT + _MARGIN
-        ended = DeferredList([keeper.end(timeout, deadline) for keeper in self._keepers])
-        return ended.addCallback(lambda _: self._pid_files.remove())
+        return self._end(timeout, deadline).addCallback(lambda _: self._pid_files.remove())
 
     def kill(self) -> None:
         """See :class:`.Works`."""

@@ -19,13 +19,11 @@ class Order(msgspec.Struct, frozen=True):
     What a worker is to be.
 
     :param settings: the configuration, as the JSON object that makes it.
-    :param columns: where in the crowd the clients of each ``listen_interface`` are counted.
     :param logs: where it logs.
     :param files: what keys and certificates hold, by path: it may not be able to read them.
     """
 
     settings: dict[str, Any]
-    columns: dict[str, int]
     logs: Places
     files: dict[str, bytes]
 
@@ -37,7 +35,6 @@ class Order(msgspec.Struct, frozen=True):
 
 def make_order(
     config: Config,
-    columns: Mapping[str, int],
     logs: Places,
     files: Mapping[str, bytes],
     processes: int,
@@ -45,17 +42,19 @@ def make_order(
     """
     Write down what each worker is to be.
 
-    :param config: of the whole daemon. The memory for messages is shared out.
-    :param columns: see :class:`Order`.
+    :param config: of the whole daemon. The memory for messages is shared out, and the number of
+        processes is as it came out.
     :param logs: see :class:`Order`.
     :param files: see :class:`Order`.
     :param processes: how many workers there are.
     :raises ConfigError: a value cannot be handed to another process.
     """
     share = max(1, config.max_inflight_bytes // processes)
-    own = msgspec.structs.replace(config, max_inflight_bytes=share, pid_file="")
+    own = msgspec.structs.replace(
+        config, processes=processes, max_inflight_bytes=share, pid_file=""
+    )
     try:
-        return msgspec.msgpack.encode(Order(_plain(own, ""), dict(columns), logs, dict(files)))
+        return msgspec.msgpack.encode(Order(_plain(own, ""), logs, dict(files)))
     except (UnicodeEncodeError, OverflowError) as error:
         raise ConfigError(f"cannot be handed to another process: {error}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.interfaces import IAddress
@@ -17,28 +17,27 @@ from guerrilla_tw.listening import (
     name_of,
     open_socket,
 )
+from guerrilla_tw.processes.crowd import MOST_SERVERS
 from guerrilla_tw.servers.wanted import Place, blaming
 from guerrilla_tw.users import User
 
 
-class _Open(NamedTuple):
+class Shared(NamedTuple):
     """
     A socket.
 
     :param text: the ``listen_interface`` that it was opened for.
     :param socket: shared with the workers.
+    :param server: the number of its server.
     """
 
     text: str
     socket: ListeningSocket
+    server: int
 
     @property
     def name(self) -> str:
         return name_of(self.socket.address)
-
-    def let_go(self) -> None:
-        self.socket.remove()
-        self.socket.close()
 
 
 class Places:
@@ -54,9 +53,11 @@ class Places:
         self._reactor = reactor
         self._log = log
         self._user = user
-        self._open: dict[Place, _Open] = {}
+        self._open: dict[Place, Shared] = {}
         self._wanted: set[Place] = set()
-        self._taken: dict[Place, _Open] = {}
+        self._taken: dict[Place, Shared] = {}
+        # Numbers of servers that nobody has.
+        self._free = list(range(MOST_SERVERS))
 
     @property
     def addresses(self) -> list[IAddress]:
@@ -64,14 +65,14 @@ class Places:
         return [each.socket.address for each in (*self._open.values(), *self._taken.values())]
 
     @property
-    def all(self) -> Mapping[str, ListeningSocket]:
-        """The sockets, by ``listen_interface``."""
-        return {**dict(self._open.values()), **self.taken}
+    def all(self) -> Sequence[Shared]:
+        """The sockets."""
+        return [*self._open.values(), *self.taken]
 
     @property
-    def taken(self) -> Mapping[str, ListeningSocket]:
+    def taken(self) -> Sequence[Shared]:
         """Those of them that are not yet in force."""
-        return dict(self._taken.values())
+        return [*self._taken.values()]
 
     @staticmethod
     def check(config: Config) -> None:
@@ -97,10 +98,13 @@ class Places:
             self.abandon()
             raise
 
-    def _take(self, server: ServerConfig) -> _Open:
+    def _take(self, server: ServerConfig) -> Shared:
         text = server.listen_interface
+        if not self._free:
+            cause = f"several processes have {MOST_SERVERS} servers at most, and one change of all"
+            raise ConfigError(f"{cause} of them is too much")
         try:
-            return _Open(text, open_socket(text, self._reactor, self._user))
+            listening = open_socket(text, self._reactor, self._user)
         except PlaceInUse as error:
             for place, other in self._open.items():
                 if place not in self._wanted and overlap(place, server.interface):
@@ -108,13 +112,14 @@ class Places:
                     cause = f"{error.cause}: {other.name} is; let it go by a reload before"
                     raise ConfigError(cause, error.path) from None
             raise
+        return Shared(text, listening, self._free.pop())
 
     def commit(self) -> None:
         """Have what was taken, and let go what is not wanted any more; workers do so as well."""
         for place in [place for place in self._open if place not in self._wanted]:
             left = self._open.pop(place)
             self._log.info("no longer listening on {interface}", interface=left.name)
-            left.let_go()
+            self._give_back(left)
         for taken in self._taken.values():
             self._log.info("listening on {interface}", interface=taken.name)
         self._open.update(self._taken)
@@ -123,10 +128,16 @@ class Places:
     def abandon(self) -> None:
         """Let go what was taken."""
         while self._taken:
-            self._taken.popitem()[1].let_go()
+            self._give_back(self._taken.popitem()[1])
 
     def close(self) -> None:
         """Let go everything; workers have it until they have taken in who waits."""
         self.abandon()
         while self._open:
-            self._open.popitem()[1].let_go()
+            self._give_back(self._open.popitem()[1])
+
+    def _give_back(self, left: Shared) -> None:
+        left.socket.remove()
+        left.socket.close()
+        # By the time of the next change no worker has clients of that server any more.
+        self._free.append(left.server)

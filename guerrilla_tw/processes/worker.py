@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from socket import socket as socket_of
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -14,15 +13,14 @@ from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
 from guerrilla_tw.config import Config
-from guerrilla_tw.config.listen import parse_listen_interface
 from guerrilla_tw.events import Event, Renewed
 from guerrilla_tw.house import House
-from guerrilla_tw.listening import ListeningSocket
 from guerrilla_tw.logs.elsewhere import Places
 from guerrilla_tw.processes.control import (
     Abandon,
     Commit,
     Log,
+    Ping,
     Prepare,
     Refusal,
     ReopenLogs,
@@ -30,8 +28,8 @@ from guerrilla_tw.processes.control import (
     TakePiece,
     TakeSocket,
 )
+from guerrilla_tw.processes.handed import HandedSockets
 from guerrilla_tw.processes.orders import read_order
-from guerrilla_tw.servers.wanted import Place
 from guerrilla_tw.sources import reason_of
 from guerrilla_tw.stamps import HandedFiles
 
@@ -43,32 +41,29 @@ class Worker(AMP):
     Does what the supervisor says, which takes care that one thing is done after the other.
 
     :param reactor: stops when there is no more to do.
+    :param handed: where it puts the sockets that it gets.
     :param make_house: makes the parts of a daemon that log there.
     """
 
-    def __init__(self, reactor: Any, make_house: Callable[[Places, Worker], House]) -> None:
+    def __init__(
+        self, reactor: Any, handed: HandedSockets, make_house: Callable[[Places, Worker], House]
+    ) -> None:
         super().__init__()
         self._reactor = reactor
+        self._handed = handed
         self._make_house = make_house
         self._house: House | None = None
         self._config: Config | None = None
         self._pieces: list[bytes] = []
-        self._sockets: dict[Place, ListeningSocket] = {}
         #: Keys and certificates.
         self.files = HandedFiles({})
         self._prepared: Deferred[None] = Deferred()
         self._done: Deferred[None] = Deferred()
         self._goodbye: float | None = None
+        self._is_ending = False
         reactor.addSystemEventTrigger("before", "shutdown", self._close)
 
     # What the house needs
-
-    def socket_for(self, text: str) -> ListeningSocket:
-        """
-        :param text: a ``listen_interface``.
-        :returns: the socket that the supervisor has opened for it.
-        """
-        return self._sockets.pop(parse_listen_interface(text))
 
     def log(self, event: bytes) -> None:
         """Have the supervisor log something."""
@@ -78,9 +73,9 @@ class Worker(AMP):
     # What the supervisor says
 
     @TakeSocket.responder
-    def take_socket(self, place: str, socket: int) -> Answer:
+    def take_socket(self, place: str, socket: int, server: int) -> Answer:
         """Keep it for the servers to come."""
-        self._sockets[parse_listen_interface(place)] = ListeningSocket(socket_of(fileno=socket))
+        self._handed.take(place, socket, server)
         return {}
 
     @TakePiece.responder
@@ -92,6 +87,8 @@ class Worker(AMP):
     @Prepare.responder
     def prepare(self) -> Deferred[Answer]:
         """Do all that can fail."""
+        if self._is_ending:
+            raise Refusal("a worker is about to end; try again")
         answer: Deferred[Answer] = Deferred()
 
         def agree(renewed: Renewed) -> Deferred[None]:
@@ -123,6 +120,11 @@ class Worker(AMP):
         house.take_places(config)
         return house.open(config, agree)
 
+    @Ping.responder
+    def ping(self) -> Answer:
+        """Show that the reactor runs."""
+        return {}
+
     @Commit.responder
     def commit(self) -> Deferred[Answer]:
         """Put in force what is prepared."""
@@ -137,15 +139,17 @@ class Worker(AMP):
         self._forget()
         self._house.cancel()
         undone: Deferred[Answer] = Deferred()
+        if self._is_ending:
+            # It has undone that, and others need not wait for its clients.
+            undone.callback({})
+            return undone
         self._done.addCallback(lambda _: undone.callback({}))
         return undone
 
     def _forget(self) -> None:
         """Give up what was for an order."""
         self._pieces.clear()
-        for left in self._sockets.values():
-            left.close()
-        self._sockets.clear()
+        self._handed.forget()
 
     @ReopenLogs.responder
     def reopen_logs(self) -> Answer:
@@ -175,6 +179,7 @@ class Worker(AMP):
 
     def _close(self) -> Deferred[None] | None:
         """Let everything finish, before the reactor is shut down, whatever stops it."""
+        self._is_ending = True
         if self._house is None:
             return None
         house = self._house

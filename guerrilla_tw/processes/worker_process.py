@@ -6,37 +6,36 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TextIO, TypeVar
+from typing import Any, Final, TextIO
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger
-from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
-from guerrilla_tw.listening import ListeningSocket
 from guerrilla_tw.logs import Logs
-from guerrilla_tw.logs.elsewhere import unpack
 from guerrilla_tw.processes.control import (
     CONTROL,
     Abandon,
     Commit,
-    Log,
     Prepare,
     Refusal,
     ReopenLogs,
     Stop,
+    TakePiece,
     TakeSocket,
-    send_order,
+    pieces_of,
 )
+from guerrilla_tw.processes.crowd import Crowd
+from guerrilla_tw.processes.places import Shared
+from guerrilla_tw.processes.remote import Remote
 
-T = TypeVar("T")
 # Octets of a line that may have no end.
-_LONGEST_LINE = 8192
+_LONGEST_LINE: Final = 8192
 _STREAMS = {"stdout": 1, "stderr": 2}
 # They are about the supervisor itself.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -69,17 +68,18 @@ class WorkerProcess(ProcessProtocol):
 
     :param number: of the worker, from 1 on.
     :param means: what it is started with.
+    :param crowd: that it joins.
     :raises OSError: there can be no more processes.
     """
 
-    def __init__(self, number: int, means: Means) -> None:
+    def __init__(self, number: int, means: Means, crowd: Crowd) -> None:
         self.number = number
         #: Fires with the cause when the process is no more.
         self.ended: Deferred[str] = Deferred()
         self._log = means.log
         # What it has written, by descriptor, up to a line end that is yet to come.
         self._unfinished: dict[int, bytes] = {}
-        self._remote = _Remote(means.logs)
+        self._remote = Remote(means.logs, means.reactor, self._kill_hanging)
         ours, theirs = socket.socketpair()
         with ours, theirs, open(os.devnull, "rb") as nothing:
             factory = Factory.forProtocol(lambda: self._remote)
@@ -87,35 +87,35 @@ class WorkerProcess(ProcessProtocol):
             self._process = means.reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-c", _PROGRAM, str(number)],
+                [sys.executable, "-c", _PROGRAM, str(number), str(crowd.size)],
                 env=_environment(),
                 childFDs={
                     0: nothing.fileno(),
                     **_streams(means.logs.streams),
                     CONTROL: theirs.fileno(),
+                    **crowd.descriptors_for(number),
                 },
             )
             #: Of the process, also when it is no more.
             self.pid: int = self._process.pid
             means.reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
 
-    async def prepare(
-        self, order: bytes, sockets: Mapping[str, ListeningSocket]
-    ) -> Mapping[str, Any]:
+    async def prepare(self, order: bytes, sockets: Iterable[Shared]) -> Mapping[str, Any]:
         """
         Have it do all that can fail for an order.
 
         :param order: what it is to be.
-        :param sockets: that are new to it, by ``listen_interface``.
+        :param sockets: that are new to it.
         :returns: what is renewed, see :class:`.Prepare`.
         :raises Refusal: it cannot, or has ended meanwhile.
         """
         try:
-            for place, listening in sockets.items():
+            for place, listening, server in sockets:
                 descriptor = listening.socket.fileno()
-                await self._remote.callRemote(TakeSocket, place=place, socket=descriptor)
-            await send_order(self._remote, order)
-            answer: Mapping[str, Any] = await self._remote.callRemote(Prepare)
+                await self._remote.ask(TakeSocket, place=place, socket=descriptor, server=server)
+            for piece in pieces_of(order):
+                await self._remote.ask(TakePiece, piece=piece)
+            answer: Mapping[str, Any] = await self._remote.ask(Prepare)
         except (Refusal, CancelledError):
             raise
         except Exception:  # Of the connection.
@@ -124,11 +124,11 @@ class WorkerProcess(ProcessProtocol):
 
     async def commit(self) -> None:
         """Have it put in force what is prepared; whoever takes its place will have that as well."""
-        await self._unless_ended(self._remote.callRemote(Commit))
+        await self._unless_ended(self._remote.ask(Commit))
 
     async def abandon(self) -> None:
         """Have it undo what is prepared, or being prepared."""
-        await self._unless_ended(self._remote.callRemote(Abandon))
+        await self._unless_ended(self._remote.ask(Abandon))
 
     def reopen_logs(self) -> None:
         """Have it open every log file anew."""
@@ -161,6 +161,14 @@ class WorkerProcess(ProcessProtocol):
         self.ended.addCallback(tell)
         return waiting
 
+    def _kill_hanging(self) -> None:
+        self._log.error(
+            "worker {number}, process {pid}, does not answer and is killed",
+            number=self.number,
+            pid=self.pid,
+        )
+        self.kill()
+
     async def _unless_ended(self, asked: Awaitable[object]) -> None:
         with suppress(Exception):  # Of the connection: its end is told elsewhere.
             await asked
@@ -185,24 +193,6 @@ class WorkerProcess(ProcessProtocol):
         for line in filter(None, self._unfinished.values()):
             self._tell(line)
         self.ended.callback(_cause(reason))
-
-
-class _Remote(AMP):
-    """
-    The supervisor's end of a connection.
-
-    :param logs: log what the worker cannot.
-    """
-
-    def __init__(self, logs: Logs) -> None:
-        super().__init__()
-        self._logs = logs
-
-    @Log.responder
-    def log(self, event: bytes) -> dict[str, Any]:
-        """Log what the worker cannot."""
-        self._logs.take_over(unpack(event))
-        return {}
 
 
 def _environment() -> dict[str, str]:

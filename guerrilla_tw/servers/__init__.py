@@ -9,10 +9,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from guerrilla_tw.config import Config
-from guerrilla_tw.listening import Sockets
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.servers.change import ServersChange
-from guerrilla_tw.servers.listening_server import ListeningServer
+from guerrilla_tw.servers.listening_server import Handed, ListeningServer
 from guerrilla_tw.servers.wanted import (
     Place,
     check_spill_dir,
@@ -23,7 +22,7 @@ from guerrilla_tw.smtp.server import Server, Shared
 from guerrilla_tw.stamps import ON_DISK, Files
 from guerrilla_tw.users import User
 
-__all__ = ["Servers", "ServersChange", "check_spill_dir"]
+__all__ = ["Handed", "Servers", "ServersChange", "check_spill_dir"]
 
 
 class Servers:
@@ -35,7 +34,7 @@ class Servers:
     :param log: of the daemon.
     :param logs: of the daemon and the servers.
     :param user: whom the process is about to become.
-    :param sockets: see :class:`.Listener`.
+    :param handed: what another process has opened, if one has.
     :param files: where keys and certificates are.
     """
 
@@ -46,14 +45,14 @@ class Servers:
         log: Logger,
         logs: Logs,
         user: User,
-        sockets: Sockets | None = None,
+        handed: Handed | None = None,
         files: Files = ON_DISK,
     ) -> None:
         self.shared = shared
         self.reactor = reactor
         self.logs = logs
         self.user = user
-        self.sockets = sockets
+        self.handed = handed
         self._files = files
         self._log = log
         self.listening: dict[Place, ListeningServer] = {}
@@ -111,6 +110,8 @@ class Servers:
             count=len(server.clients),
         )
         self.let_go(leaving)
+        # A server that will be there has none of its clients.
+        server.tally.close()
         self.left.add(server)
         server.when_empty().addCallback(lambda _: self.left.discard(server))
 

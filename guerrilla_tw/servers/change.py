@@ -86,7 +86,7 @@ class ServersChange:
         servers = self._servers
         log, _ = self._logs_of(wanted.settings.config)
         return ListeningServer(
-            wanted, servers.shared, log, servers.reactor, servers.user, servers.sockets
+            wanted, servers.shared, log, servers.reactor, servers.user, servers.handed
         )
 
     def _in_the_way(self, interface: Place) -> list[ListeningServer]:
@@ -125,6 +125,7 @@ class ServersChange:
         for each in opened.values():
             each.server.shutting_down = True
             servers.let_go(each)
+            each.server.tally.close()
         yield servers.settled()
         for released in self._released:
             try:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from guerrilla_tw.listening import Listener, Sockets
+from guerrilla_tw.listening import Listener, ListeningSocket
 from guerrilla_tw.servers.wanted import Wanted
 from guerrilla_tw.smtp.factory import GuerrillaESMTPFactory
 from guerrilla_tw.smtp.journal import Journal
-from guerrilla_tw.smtp.server import Server, Shared
+from guerrilla_tw.smtp.server import Server, Shared, Tally
 from guerrilla_tw.users import User
+
+
+class Handed(Protocol):
+    """What one of several processes has from the one that looks after them."""
+
+    def socket_for(self, text: str) -> ListeningSocket:
+        """
+        :param text: a ``listen_interface``.
+        :returns: the socket that is open for it; once.
+        """
+
+    def tally_for(self, text: str) -> Tally:
+        """
+        :param text: a ``listen_interface``.
+        :returns: what counts the clients of its server in all processes.
+        """
 
 
 class ListeningServer:
@@ -24,7 +40,7 @@ class ListeningServer:
     :param log: of the server.
     :param reactor: to listen with.
     :param user: whom the process is about to become.
-    :param sockets: see :class:`.Listener`; whoever has opened them tells of it.
+    :param handed: what another process has opened; that one tells of it.
     :raises ConfigError: it cannot listen there.
     """
 
@@ -35,13 +51,15 @@ class ListeningServer:
         log: Logger,
         reactor: Any,
         user: User,
-        sockets: Sockets | None,
+        handed: Handed | None,
     ) -> None:
-        self.server = Server(wanted.settings, shared, log)
+        name = wanted.settings.config.listen_interface
+        tally = handed.tally_for(name) if handed else None
+        self.server = Server(wanted.settings, shared, log, tally)
         self.wanted = wanted
         self._reactor = reactor
         self._user = user
-        self._sockets = sockets
+        self._handed = handed
         self._factory = GuerrillaESMTPFactory(self.server)
         self._listener: Listener | None = None
         self.listen()
@@ -64,7 +82,8 @@ class ListeningServer:
         :raises ConfigError: it cannot be had.
         """
         name = self.server.settings.config.listen_interface
-        self._listener = Listener(name, self._factory, self._reactor, self._user, self._sockets)
+        sockets = self._handed.socket_for if self._handed else None
+        self._listener = Listener(name, self._factory, self._reactor, self._user, sockets)
 
     def update(self, wanted: Wanted, log: Logger, journal: Journal) -> None:
         """Be otherwise from now on, to clients that come from now on."""
@@ -78,7 +97,7 @@ class ListeningServer:
         log = self.server.log
         try:
             self.listener.answer()
-            if self._sockets is None:
+            if self._handed is None:
                 log.info("listening on {interface}", interface=self.listener.name)
         except Exception:  # Of a plugin's endpoint: that is no reason to keep others from it.
             log.failure("a server does not answer")

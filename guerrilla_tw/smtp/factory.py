@@ -33,7 +33,7 @@ class GuerrillaESMTPFactory(SMTPFactory):
         config = server.settings.config
         if server.shutting_down:
             return TurnedAway(server, _ip(addr), replies.SHUTTING_DOWN, journal.SHUTDOWN)
-        if len(server.clients) >= config.max_clients:
+        if not server.has_room():
             return self._one_too_many(_ip(addr))
         self._is_full = False
         session = GuerrillaLMTP if config.protocol == "lmtp" else GuerrillaESMTP

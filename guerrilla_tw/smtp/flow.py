@@ -130,7 +130,7 @@ class SMTPFlow(Recorded, ESMTP):
 
     def connectionMade(self) -> None:
         """Take the client in."""
-        self.server.clients.add(self)
+        self.server.client_came(self)
         self.transport.registerProducer(self, True)
         self.setTimeout(self.settings.config.timeout)
 

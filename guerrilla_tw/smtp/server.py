@@ -43,6 +43,22 @@ class Shared:
     clock: IReactorTime
 
 
+class Tally:
+    """Counts the clients of a server; one of several processes has another, which counts all's."""
+
+    def count(self, here: int) -> int:
+        """
+        Count.
+
+        :param here: how many clients this process has.
+        :returns: how many all processes have.
+        """
+        return here
+
+    def close(self) -> None:
+        """The clients that are left are nobody else's concern."""
+
+
 class Server:
     """
     What the sessions of one server work with, and who is there.
@@ -50,26 +66,44 @@ class Server:
     :param settings: for the sessions that begin from now on.
     :param shared: with the other servers.
     :param log: where failures go.
+    :param tally: of its clients.
 
     .. attribute:: journal
 
         Where what clients do is told; to :attr:`log`, as long as no other is set.
     """
 
-    def __init__(self, settings: SessionSettings, shared: Shared, log: Logger) -> None:
+    def __init__(
+        self, settings: SessionSettings, shared: Shared, log: Logger, tally: Tally | None = None
+    ) -> None:
         self.settings = settings
         self.shared = shared
         self.clock = shared.clock
         self.log = log
         self.journal = Journal(log, enabled=True)
+        self.tally = tally or Tally()
         self.clients: set[Client] = set()
         self.turned_away: set[Client] = set()
         self.shutting_down = False
         self._emptied: list[Deferred[None]] = []
 
+    def has_room(self) -> bool:
+        """Tell whether one more client may come (``max_clients``); then he has to be taken in."""
+        here = len(self.clients)
+        if self.tally.count(here + 1) <= self.settings.config.max_clients:
+            return True
+        self.tally.count(here)
+        return False
+
+    def client_came(self, client: Client) -> None:
+        """Take a client in."""
+        self.clients.add(client)
+        self.tally.count(len(self.clients))
+
     def client_lost(self, client: Client) -> None:
         """A connection has ended."""
         self.clients.discard(client)
+        self.tally.count(len(self.clients))
         if self._is_empty():
             emptied, self._emptied = self._emptied, []
             for waiting in emptied:

@@ -21,7 +21,7 @@ _LISTENING = "0A"
 
 class Sample(NamedTuple):
     """
-    What a process has.
+    What the processes of a daemon have, all together.
 
     :ivar memory: in KiB.
     :ivar files: that are open.
@@ -131,19 +131,26 @@ class ReloadedDaemon:
 
     def sample(self) -> Sample:
         """:returns: what it has now."""
-        status = (self._self / "status").read_text()
-        memory, threads = (
-            int(re.search(rf"^{name}:\s+([0-9]+)", status, re.MULTILINE)[1])  # type: ignore[index]
-            for name in ("VmRSS", "Threads")
-        )
+        memory = threads = 0
+        for process in self._processes():
+            status = (process / "status").read_text()
+            memory += _number("VmRSS", status)
+            threads += _number("Threads", status)
         return Sample(memory, len(self._open()), threads)
+
+    def _processes(self) -> Iterator[Path]:
+        """:returns: its own, and those that it has started."""
+        yield self._self
+        for pid in (self._self / "task" / self._self.name / "children").read_text().split():
+            yield self._self.parent / pid
 
     def _open(self) -> list[str]:
         """:returns: what its descriptors are."""
         found = []
-        for path in (self._self / "fd").iterdir():
-            with suppress(FileNotFoundError):
-                found.append(os.readlink(path))
+        for process in self._processes():
+            for path in (process / "fd").iterdir():
+                with suppress(FileNotFoundError):
+                    found.append(os.readlink(path))
         return found
 
     def _sockets(self) -> Iterator[tuple[str, str]]:
@@ -165,6 +172,13 @@ class ReloadedDaemon:
     def has_clients(self) -> bool:
         """:returns: whether anybody is connected."""
         return any(state != _LISTENING for _, state in self._sockets())
+
+
+def _number(name: str, status: str) -> int:
+    """:returns: what a line of ``/proc/PID/status`` says."""
+    found = re.search(rf"^{name}:\s+([0-9]+)", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def stored(directory: Path) -> Iterator[bytes]:

@@ -146,11 +146,12 @@ class ReloadLoad:
     :param directory: where the daemon runs.
     :param seed: of chance.
     :param clients: how many.
+    :param processes: how many serve.
     """
 
-    def __init__(self, directory: Path, seed: int, clients: int) -> None:
+    def __init__(self, directory: Path, seed: int, clients: int, processes: int = 1) -> None:
         self.chance = random.Random(seed)
-        self.config = Configuration(directory, self.chance)
+        self.config = Configuration(directory, self.chance, processes)
         self._directory = directory
         self._clients = clients
         self._record = Record()
@@ -288,9 +289,9 @@ def _choose(load: ReloadLoad, count: int) -> list[str]:
     return chosen
 
 
-def _run(reloads: int, seed: int, clients: int) -> Figures:
+def _run(reloads: int, seed: int, clients: int, processes: int) -> Figures:
     with tempfile.TemporaryDirectory(prefix="guerrilla-") as directory:
-        load = ReloadLoad(Path(directory), seed, clients)
+        load = ReloadLoad(Path(directory), seed, clients, processes)
         return load.run(_choose(load, reloads))
 
 
@@ -322,9 +323,11 @@ def main() -> None:
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    quiet = _run(0, options.seed, options.clients)
-    _report(quiet, _run(options.reloads, options.seed, options.clients))
+    load = (options.seed, options.clients, options.processes)
+    quiet = _run(0, *load)
+    _report(quiet, _run(options.reloads, *load))
 
 
 if __name__ == "__main__":

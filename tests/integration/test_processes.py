@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -19,6 +20,7 @@ from tests.integration.daemon_process import (
     BACKGROUND,
     FOREGROUND,
     LISTENING,
+    MODULE,
     DaemonTestCase,
     Process,
     answers,
@@ -41,6 +43,13 @@ def is_alive(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+def listens(pid: int) -> bool:
+    """:returns: whether a process has a socket that listens."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    listening = {f"socket:[{line.split()[9]}]" for line in lines if line.split()[3] == "0A"}
+    return any(_target(link) in listening for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def kill(pid: int) -> None:
     """End a process, if it has not ended."""
     if is_alive(pid):
@@ -56,6 +65,17 @@ def holds(pid: int, client: Client) -> bool:
             links = Path(f"/proc/{pid}/fd").iterdir()
             return any(_target(link) == f"socket:[{inode}]" for link in links)
     return False
+
+
+def holders(port: int, pids: list[int], clients: list[Client]) -> Counter[int]:
+    """:returns: how many of the clients each process has."""
+    opened = {_target(link): pid for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, _, _, _, _, _, inode, *_ = line.split()
+        if local.endswith(f":{port:04X}"):
+            found[int(remote[-4:], 16)] = opened.get(f"socket:[{inode}]", 0)
+    return Counter(found[client.port] for client in clients)
 
 
 def _target(link: Path) -> str:
@@ -153,6 +173,17 @@ class WorkerTests(ProcessesTestCase):
         (line,) = re.findall(r".*#warn\].*", process.output)
         self.assertIn("NO PROCESSOR STORES MAIL", line)
 
+    def test_under_python_m_twisted(self) -> None:
+        process = self.launch("--config", self.write_config(), command=MODULE)
+        port = process.port()
+        for pid in self.workers(process.output):
+            with self.client_of(pid, port) as client:
+                queue_id(client.deliver(MESSAGE))
+        self.assertEqual(len(self.stored()), 2)
+        process.terminate()
+        process.finish()
+        self.assertFalse(any(map(is_alive, self.workers(process.output))))
+
     def test_killed_under_load(self) -> None:
         """It costs the connections that it had, and nothing that was answered with 250."""
         process, (killed, other) = self.start_two()
@@ -213,6 +244,84 @@ class WorkerTests(ProcessesTestCase):
             self.assertRegex(client.reply(), r"^421 4\.3\.2 ")
         wait_until(lambda: not any(map(is_alive, workers)))
         self.assertFalse(answers(port))
+
+
+class CrowdTests(ProcessesTestCase):
+    """What holds for all processes together."""
+
+    def greeted(self, port: int, stack: contextlib.ExitStack, count: int) -> list[Client]:
+        """
+        Have clients come at once.
+
+        :returns: those who may stay.
+        """
+        came = [stack.enter_context(Client(port)) for _ in range(count)]
+        return [client for client in came if client.reply().startswith("220")]
+
+    def fill(self, port: int, stack: contextlib.ExitStack, there: list[Client], most: int) -> None:
+        """Have clients come until so many may stay."""
+
+        def is_full() -> bool:
+            there.extend(self.greeted(port, stack, 1))
+            return len(there) == most
+
+        wait_until(is_full)
+
+    def test_max_clients(self) -> None:
+        process, (first, second) = self.start_two(backend_config=CHAIN, max_clients=7)
+        port = process.port()
+        with contextlib.ExitStack() as stack:
+            there = self.greeted(port, stack, 30)
+            # Of two that come in the same moment both may be sent away, and somebody comes again.
+            self.fill(port, stack, there, 7)
+            self.assertEqual(self.greeted(port, stack, 30), [])
+            had = holders(port, [first, second], there)
+            self.assertGreater(min(had[first], had[second]), 0)
+            # Who is no more is not counted.
+            os.kill(first, signal.SIGKILL)
+            process.wait_for(f"process {first}, has ended")
+            more: list[Client] = []
+            self.fill(port, stack, more, had[first])
+            self.assertEqual(self.greeted(port, stack, 30), [])
+            process.wait_for(rf"(?s){SERVES}.*{SERVES}.*{SERVES}")
+            self.assertEqual(self.greeted(port, stack, 30), [])
+            for client in more:
+                client.command("QUIT")
+            more.clear()
+            self.fill(port, stack, more, had[first])
+            self.assertEqual(self.greeted(port, stack, 30), [])
+        self.assert_ends(process)
+
+    def test_shared_out(self) -> None:
+        """No worse than 60 to 40, whether clients come at once or one after the other."""
+        process, workers = self.start_two(backend_config=CHAIN)
+        port = process.port()
+        for at_once in (40, 1):
+            shares = []
+            # A system that has no time for one of the processes is not to blame.
+            for _ in range(3):
+                with contextlib.ExitStack() as stack:
+                    clients: list[Client] = []
+                    while len(clients) < 40:
+                        clients += self.greeted(port, stack, at_once)
+                    shares.append(max(holders(port, workers, clients).values()))
+            self.assertLessEqual(min(shares), 24)
+        self.assert_ends(process)
+
+    def test_one_that_hangs(self) -> None:
+        """The others take its clients."""
+        process, (first, second) = self.start_two(backend_config=CHAIN)
+        port = process.port()
+        os.kill(first, signal.SIGSTOP)
+        try:
+            with contextlib.ExitStack() as stack:
+                clients = self.greeted(port, stack, 50)
+                self.assertEqual(holders(port, [first, second], clients), {second: 50})
+        finally:
+            os.kill(first, signal.SIGCONT)
+        with self.client_of(first, port) as client:
+            queue_id(client.deliver(MESSAGE))
+        self.assert_ends(process)
 
 
 class ReloadTests(ProcessesTestCase):
@@ -286,6 +395,25 @@ class ReloadTests(ProcessesTestCase):
         self.write_config(backend_config=CHAIN, processes=3)
         line = self.hang_up(process, "reload refused")
         self.assertIn("test.json: processes: a reload cannot change it; restart", line)
+        self.assert_ends(process)
+
+    def test_worker_that_is_about_to_end(self) -> None:
+        """It is not to change any more, and the others do not wait for its clients."""
+        port = free_port()
+        where = f"127.0.0.1:{port}"
+        process, (first, _) = self.start_two(listen_interface=where)
+        with self.client_of(first, port) as client:
+            client.command("MAIL FROM:<a@example.com>")
+            client.command("RCPT TO:<b@example.com>")
+            client.command("DATA")
+            os.kill(first, signal.SIGTERM)
+            wait_until(lambda: not listens(first))
+            line = self.hang_up(process, "reload refused")
+            self.assertIn("a worker is about to end; try again", line)
+            client.write(MESSAGE + b".\r\n")
+            queue_id(client.reply())
+        process.wait_for(rf"(?s){SERVES}.*{SERVES}.*{SERVES}")
+        self.hang_up(process, "reloaded: ")
         self.assert_ends(process)
 
     def test_worker_that_is_away(self) -> None:

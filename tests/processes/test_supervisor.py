@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -88,6 +89,49 @@ class LifeTests(SupervisorTestCase):
         for pid in self.workers():
             self.assertRaises(ProcessLookupError, os.kill, pid, 0)
 
+    async def test_clients_of_all_processes(self) -> None:
+        daemon = await self.start()
+
+        def come(count: int) -> list[Client]:
+            clients = [Client(self.port(daemon)) for _ in range(count)]
+            for client in clients:
+                client.hello()
+            return clients
+
+        clients = await deferToThread(come, 9)
+        self.assertEqual(daemon.clients, 9)
+        for client in clients[:5]:
+            await deferToThread(client.command, "QUIT")
+        await self.until(lambda: daemon.clients == 4)
+        await daemon.stopService()
+        self.assertEqual(daemon.clients, 0)
+
+    async def test_order_that_is_long(self) -> None:
+        """What is sent in pieces is the same there."""
+        hosts = [f"host{number}.example.com" for number in range(10_000)]
+        place = new_interface()
+        daemon = await self.start(server(place), allowed_hosts=hosts)
+        hosts.append("example.com")
+        await daemon.reload(config(server(place), allowed_hosts=hosts))
+        self.assertEqual((await self.send(self.port(daemon)))[:3], "250")
+
+    async def test_files_that_are_open(self) -> None:
+        """No more of them after reloads, and after workers that have ended."""
+        place, other = new_interface(), new_interface()
+        daemon = await self.start(server(place))
+
+        async def change_all() -> int:
+            await daemon.reload(config(server(place), server(other)))
+            os.kill(self.workers()[-1], signal.SIGKILL)
+            count = len(self.workers()) + 1
+            await self.until(lambda: len(self.workers()) == count)
+            await daemon.reload(config(server(place)))
+            return len(os.listdir("/proc/self/fd"))
+
+        before = await change_all()
+        self.assertEqual(await change_all(), before)
+        self.assertEqual(await change_all(), before)
+
     async def test_again(self) -> None:
         daemon = await self.start()
         await daemon.stopService()
@@ -117,6 +161,29 @@ class LifeTests(SupervisorTestCase):
         self.assertEqual(self.workers(), [])
         self.assertEqual(len([line for line in self.lines() if "cannot start" in line]), 1)
         self.assertEqual(daemon.addresses, [])
+
+    async def test_no_more_processes(self) -> None:
+        """Those that there are already are ended, and nothing stays open."""
+        spawn = reactor.spawnProcess  # type: ignore[attr-defined]
+        started: list[Any] = []
+
+        def spawn_one(*arguments: Any, **settings: Any) -> Any:
+            if started:
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            started.append(spawn(*arguments, **settings))
+            return started[0]
+
+        self.patch(reactor, "spawnProcess", spawn_one)
+        daemon = self.make(config())
+        opened = []
+        for _ in range(3):
+            with self.assertRaises(Exception) as caught:
+                await daemon.startService()
+            self.assertRegex(str(caught.exception), "^no process for worker 2: .*unavailable$")
+            self.assertIsNone(started.pop().pid)
+            self.assertEqual(daemon.addresses, [])
+            opened.append(len(os.listdir("/proc/self/fd")))
+        self.assertEqual(opened[1], opened[2])
 
     async def test_stopped_while_it_starts(self) -> None:
         daemon = self.make(config())
