@@ -164,7 +164,7 @@ class LifeTests(SupervisorTestCase):
 
     async def test_no_more_processes(self) -> None:
         """Those that there are already are ended, and nothing stays open."""
-        spawn = reactor.spawnProcess  # type: ignore[attr-defined]
+        spawn = reactor.spawnProcess
         started: list[Any] = []
 
         def spawn_one(*arguments: Any, **settings: Any) -> Any:
