@@ -117,6 +117,9 @@ class FairShare:
 
     def is_ours(self) -> bool:
         """Tell whether to accept a client that waits; if not, all ports are paused."""
+        if self._waiting is not None:
+            # Of several ports that have clients at once it was another that found out.
+            return False
         member = self._member
         clients, turns = member.clients, member.turns
         behind = [rival for rival in self._rivals if rival.is_behind(clients, turns)]

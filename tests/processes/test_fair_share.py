@@ -152,6 +152,16 @@ class OneThatDoesNotComeTests(FairShareTestCase):
         self.crowd.forget(2)
         self.assertEqual([self.come() for _ in range(100)], [0] * 100)
 
+    def test_two_ports(self) -> None:
+        """Which have clients at once."""
+        self.processes[1].hangs = True
+        process = self.processes[0]
+        while process.reads:
+            process.accepts()
+        waiting = len(self.clock.getDelayedCalls())
+        self.assertFalse(process.share.is_ours())
+        self.assertEqual(len(self.clock.getDelayedCalls()), waiting)
+
     def test_port_that_joins_meanwhile(self) -> None:
         """It waits as well, and is not forgotten."""
         self.processes[1].hangs = True
