@@ -9,6 +9,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 Item = TypeVar("Item", bound=Hashable)
 
+# Seconds between two looks at all that there is, at least: where thousands are late, each look takes
+# longer than it takes to give one up.
+_PAUSE = 0.02
+
 
 class Deadlines(Generic[Item]):
     """
@@ -16,7 +20,8 @@ class Deadlines(Generic[Item]):
     rest of its way through a chain that waits for something.
 
     :param clock: of the timer.
-    :param give_up: is told what was not done in time, once.
+    :param give_up: is told what was not done in time, once. Where much is late, that may be some
+        hundredths of a second after its end.
     """
 
     def __init__(self, clock: IReactorTime, give_up: Callable[[Item], object]) -> None:
@@ -53,7 +58,7 @@ class Deadlines(Generic[Item]):
             if self._ends.pop(item, None) is not None:
                 self._give_up(item)
         if self._ends:
-            self._set_timer(min(self._ends.values()))
+            self._set_timer(max(min(self._ends.values()), now + _PAUSE))
 
     def _set_timer(self, end: float) -> None:
         self._stop_timer()

@@ -56,16 +56,27 @@ class WorkerPool(Service):
         Run ``function(*args)`` in a thread; the Deferred fires on the reactor's thread.
 
         Cancelling the Deferred ends the waiting only: a thread cannot be stopped.
+
+        :raises RuntimeError: the system gives no thread, and there is none that could do it.
         """
         work: Deferred[T] = Deferred()
+        if len(self._threads) < min(self._busy + 1, self.size):
+            self._start_thread()
         self._busy += 1
-        if len(self._threads) < min(self._busy, self.size):
-            # It does not keep the process alive when its work hangs for good.
-            thread = Thread(target=self._run, name=f"{self.name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         self._work.put((work, function, args))
         return work
+
+    def _start_thread(self) -> None:
+        # It does not keep the process alive when its work hangs for good.
+        thread = Thread(target=self._run, name=f"{self.name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # Those that are there do the work in turn; the next one may be had later.
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _run(self) -> None:
         """Work, in a thread."""

@@ -164,12 +164,19 @@ class Poller:
         """As a reactor: who has said all may still listen."""
         self.removeReader(connection)
         if was_read and isinstance(why, ConnectionDone):
-            connection.readConnectionLost(Failure(why))
+            self._tell_end(connection.readConnectionLost, Failure(why))
         else:
             self.removeWriter(connection)
-            connection.connectionLost(Failure(why))
+            self._tell_end(connection.connectionLost, Failure(why))
+
+    def _tell_end(self, tell: Callable[[Failure], object], reason: Failure) -> None:
+        """Whatever comes of it, the others stay: a reactor would end all of them with us."""
+        try:
+            tell(reason)
+        except BaseException:
+            self._log.failure("a connection failed at its end")
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor stops: so it is the end for all."""
         for connection in self.removeAll():
-            connection.connectionLost(reason)
+            self._tell_end(connection.connectionLost, reason)

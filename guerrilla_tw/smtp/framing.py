@@ -82,7 +82,7 @@ class LineBuffer:
         if not (self._begun or self._skipping):
             good = _GOOD_LINE(self._data, self._at)
             if good is not None and (end := good.end()) - self._at <= self._limit:
-                self._at = end
+                self._go_on_at(end)
                 return good[1]
         return self._odd_line()
 
@@ -96,7 +96,7 @@ class LineBuffer:
                 self._keep_beginning()
             return None
         line = self._data[self._at : end]
-        self._at = end + 1
+        self._go_on_at(end + 1)
         if self._begun:
             line = self._with_beginning(line)
         # What follows a bare LF is still the same line, and not a command of its own.
@@ -106,6 +106,14 @@ class LineBuffer:
         if self._skipping or b"\r" in line[:-1] or b"\0" in line:
             raise BadLine
         return line[:-1]
+
+    def _go_on_at(self, at: int) -> None:
+        """Nothing is kept of what is read: the client may stay for long."""
+        if at < len(self._data):
+            self._at = at
+        else:
+            self._data = b""
+            self._at = 0
 
     def _keep_beginning(self) -> None:
         """Put aside what need not be searched again: a line may come octet by octet."""
@@ -130,7 +138,7 @@ class LineBuffer:
             self._data = b"\r" if self._data.endswith(b"\r") else b""
             self._at = 0
             return False
-        self._at = end + len(_CRLF)
+        self._go_on_at(end + len(_CRLF))
         self._skipping = False
         return True
 

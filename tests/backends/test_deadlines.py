@@ -45,6 +45,16 @@ class DeadlinesTests(SynchronousTestCase):
             self.deadlines.end(str(number))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_many_that_end_one_after_the_other_are_given_up_together(self) -> None:
+        """Each look is at all that there is: one for each end would be quadratic."""
+        for number in range(1000):
+            self.deadlines.begin(str(number), 1 + number / 1000)
+        self.clock.pump([0.001] * 2100)
+        self.assertEqual([item for item, _ in self.late], [str(number) for number in range(1000)])
+        for number, (_, late) in enumerate(self.late):
+            self.assertTrue(0 <= late - (1 + number / 1000) + 1e-6 < 0.025)
+        self.assertLess(len({late for _, late in self.late}), 60)
+
     def test_whoever_is_told_may_end_and_begin_others(self) -> None:
         def give_up(item: str) -> None:
             self.give_up(item)

@@ -6,6 +6,7 @@ import threading
 import weakref
 from threading import Barrier, Event, Thread
 from typing import Any
+from unittest.mock import patch
 
 from twisted.application.service import IService
 from twisted.internet.defer import CancelledError, Deferred
@@ -104,6 +105,28 @@ class WorkerPoolTests(SynchronousTestCase):
         works = [pool.defer(meet) for _ in range(6)]
         self.reactor.run_until(*works)
         self.assertEqual(len({self.successResultOf(work) for work in works}), 2)
+
+    def test_system_that_gives_no_thread(self) -> None:
+        """Whoever asked is told, and it is tried again for the next one."""
+        pool = self.start()
+        with patch.object(Thread, "start", side_effect=RuntimeError("can't start new thread")):
+            self.assertRaises(RuntimeError, pool.defer, int, "7")
+        work = pool.defer(int, "8")
+        self.reactor.run_one()
+        self.assertEqual(self.successResultOf(work), 8)
+        self.assert_stops_at_once(pool)
+
+    def test_system_that_gives_no_more_threads(self) -> None:
+        """Those that are there do the work."""
+        pool = self.start(size=2)
+        hung, release = self.hang(pool)
+        with patch.object(Thread, "start", side_effect=RuntimeError("can't start new thread")):
+            work = pool.defer(int, "7")
+        release.set()
+        self.reactor.run_until(hung, work)
+        self.assertEqual(self.successResultOf(work), 7)
+        self.assertTrue(self.successResultOf(hung))
+        self.assert_stops_at_once(pool)
 
     def test_reactor_is_woken_up_once_for_what_comes_meanwhile(self) -> None:
         pool = self.start()

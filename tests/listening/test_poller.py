@@ -175,6 +175,22 @@ class PollerTests(SynchronousTestCase):
         assert first.reason is not None
         self.assertIs(first.reason.value, failure.value)
 
+    def test_failure_at_the_end(self) -> None:
+        """It costs nobody else anything either, and the reactor hears nothing of it."""
+        for name, why in (
+            ("connectionLost", ConnectionLost()),
+            ("readConnectionLost", ConnectionDone()),
+        ):
+            first, second = self.reading(), self.reading()
+            first.on_read = lambda why=why: why
+            setattr(first, name, lambda _: 1 // 0)
+            for connection in (first, second):
+                connection.client.send(b"x")
+            self.poller.doRead()
+            self.assertEqual((first.told, second.told), (["read"], ["read"]))
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.poller.removeReader(second)
+
     def test_one_ends_another(self) -> None:
         """Within one turn; the other is not told any more."""
         both = [self.reading(), self.reading()]
@@ -227,6 +243,14 @@ class PollerTests(SynchronousTestCase):
         self.poller.connectionLost(Failure(CONNECTION_LOST))
         self.assertEqual(connection.told, ["lost"])
         self.assertEqual(self.poller.removeAll(), [])
+
+    def test_reactor_stops_and_one_fails(self) -> None:
+        """The others are told all the same."""
+        first, second = self.reading(), self.reading()
+        first.connectionLost = lambda _: 1 // 0  # type: ignore[method-assign,assignment]
+        self.poller.connectionLost(Failure(CONNECTION_LOST))
+        self.assertEqual(second.told, ["lost"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_timer(self) -> None:
         """It is the reactor's."""

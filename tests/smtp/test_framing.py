@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 import time
@@ -409,6 +410,28 @@ class LineBufferTests(SynchronousTestCase):
         self.assertEqual(buffer.take(), b"")
         buffer.feed(b"QUIT\r\n")
         self.assertEqual(buffer.line(), b"QUIT")
+
+    def test_nothing_is_kept_of_lines_that_were_read(self) -> None:
+        """Or a client could fill the memory by commands, and stay."""
+        kept = 0
+
+        class Octets(bytes):
+            def __init__(self, _: bytes) -> None:
+                nonlocal kept
+                kept += 1
+
+            def __del__(self) -> None:
+                nonlocal kept
+                kept -= 1
+
+        for stream in (b"NOOP\r\nRSET\r\n", b"NOOP\r\n\0\r\n", b"\0\n\r\n", b"x" * 30 + b"\r\n"):
+            buffer = LineBuffer(20)
+            buffer.feed(Octets(stream))
+            self.assertEqual(kept, 1)
+            while buffer.pending:
+                with contextlib.suppress(BadLine, LineTooLong):
+                    buffer.line()
+            self.assertEqual(kept, 0, stream)
 
     def test_what_is_pending(self) -> None:
         buffer = LineBuffer(20)
