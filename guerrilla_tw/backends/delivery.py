@@ -276,14 +276,14 @@ class Delivery:
     @inlineCallbacks
     def _settle(self, claim: Claim, result: IResult) -> InlineCallbacks[None]:
         name = claim.name
-        verdict = yield self._settling.settle(claim, result)
+        verdict, due = yield self._settling.settle(claim, result)
         if verdict.is_trouble:
             self._blameless.add(name)
             self.has_failed()
         elif verdict.done:
             self.has_succeeded()
         if verdict.again:
-            self._look_in(_INTERVAL)
+            self._look_in(due - self._now())
 
     @inlineCallbacks
     def _set_aside(self, name: str, why: RecordError) -> InlineCallbacks[None]:

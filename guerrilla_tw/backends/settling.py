@@ -67,20 +67,22 @@ class Settling:
         return min(due, max(now, since + self._lifetime))
 
     @inlineCallbacks
-    def settle(self, claim: Claim, result: IResult) -> InlineCallbacks[Verdict]:
+    def settle(self, claim: Claim, result: IResult) -> InlineCallbacks[tuple[Verdict, float]]:
         """
         Do what follows from a result.
 
         :param claim: of the message; it is released.
         :param result: of the chain.
-        :returns: a Deferred of what was made of the result; it never fails for the disk's sake.
+        :returns: a Deferred of what was made of the result, and when the message is tried again, in
+            seconds of the epoch; it never fails for the disk's sake.
         """
+        due = self._now()
         verdict = judge(result, len(claim.header.rcpt_to))
         try:
             if not verdict.again and not verdict.never:
                 yield self._remove(claim)
             else:
-                yield self._go_on(claim, verdict)
+                due = yield self._go_on(claim, verdict)
         except SpoolError as error:
             claim.release()
             self._log.error(
@@ -88,7 +90,7 @@ class Settling:
                 queued_id=claim.queued_id,
                 cause=str(error),
             )
-        return verdict
+        return verdict, due
 
     @inlineCallbacks
     def _remove(self, claim: Claim) -> InlineCallbacks[None]:
@@ -113,11 +115,11 @@ class Settling:
         self._delivered.discard(claim.name)
 
     @inlineCallbacks
-    def _go_on(self, claim: Claim, verdict: Verdict) -> InlineCallbacks[None]:
+    def _go_on(self, claim: Claim, verdict: Verdict) -> InlineCallbacks[float]:
         if not verdict.again:
             claim = yield self._keep(claim, verdict.never)
             yield self._bury(claim, verdict.refusal)
-            return
+            return self._now()
         if verdict.never:
             yield self._pool.defer(self._spool.bury_some, claim, verdict.never, verdict.refusal)
             self._tell_dead(claim, len(verdict.never), verdict.refusal)
@@ -125,7 +127,7 @@ class Settling:
         progress = claim.progress
         if self._now() - progress.since >= self._lifetime:
             yield self._bury(claim, f"too old; {verdict.reason}")
-            return
+            return self._now()
         due = self.next_attempt(progress.attempts + 1, progress.since)
         yield self._pool.defer(self._spool.retry, claim, verdict.reason, due)
         self._log.debug(
@@ -135,6 +137,7 @@ class Settling:
             seconds=due - self._now(),
             reason=verdict.reason,
         )
+        return due
 
     def _keep(self, claim: Claim, places: Any) -> Deferred[Claim]:
         """:returns: the claim for the message with these recipients only."""
