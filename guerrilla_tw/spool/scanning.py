@@ -127,6 +127,18 @@ class _Queue:
         return heapq.nsmallest(self._limit, self._due)
 
 
+def waiting_in(path: str) -> int:
+    """
+    Count the messages that are to be delivered.
+
+    :param path: of a spool.
+    :returns: how many; 0 if that cannot be known.
+    """
+    with suppress(OSError):
+        return sum(map(is_name, os.listdir(Places(path).queue)))
+    return 0
+
+
 def remove_leftovers(places: Places) -> None:
     """
     Remove what processes that are no more have begun to write.

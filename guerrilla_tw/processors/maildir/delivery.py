@@ -155,7 +155,7 @@ class Delivery:
             name = self._names.make()
             copy = _Copy(mailbox, name, lasting or name)
             with self._blaming(copy):
-                if not (envelope.may_be_stored and lasting and self._is_there(mailbox, lasting)):
+                if not (envelope.may_be_stored and lasting and self._has(mailbox, lasting)):
                     copies.append(copy)
         with ExitStack() as undo:
             for copy in copies:
@@ -197,7 +197,7 @@ class Delivery:
             copy.name, copy.part = name, NEW
             os.fsync(new)
 
-    def _is_there(self, mailbox: Mailbox, lasting: str) -> bool:
+    def _has(self, mailbox: Mailbox, lasting: str) -> bool:
         """:returns: whether a message is in a mailbox, where it was delivered or read."""
         for part in (NEW, CUR):
             with suppress(FileNotFoundError), self._directories.open(mailbox, part) as directory:
