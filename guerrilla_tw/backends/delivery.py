@@ -244,10 +244,19 @@ class Delivery:
             yield self._set_aside(name, opened)
             return
         claim, envelope = opened
-        if self._settling.is_delivered(claim):
-            yield self._settling.remove(claim)
-            return
         envelope.may_be_stored = not is_untried
+        try:
+            yield self._bring(claim, envelope)
+        except BaseException:
+            # The log may keep the failure, and with it the claim.
+            claim.release()
+            raise
+
+    @inlineCallbacks
+    def _bring(self, claim: Claim, envelope: Envelope) -> InlineCallbacks[None]:
+        if self._settling.is_delivered(claim):
+            yield self._settling.remove_delivered(claim)
+            return
         result = yield self._process(envelope)
         if result == NOT_RUNNING:
             claim.release()
@@ -260,7 +269,8 @@ class Delivery:
             claim = self._spool.claim(name)
             return None if claim is None else (claim, self._spool.envelope(claim))
         except (SpoolError, RecordError) as error:
-            return error
+            # Without the frames, which would keep the claim.
+            return error.with_traceback(None)
 
     @inlineCallbacks
     def _process(self, envelope: Envelope) -> InlineCallbacks[IResult]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
+import msgspec
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
@@ -80,20 +81,16 @@ class Settling:
         verdict = judge(result, len(claim.header.rcpt_to))
         try:
             if not verdict.again and not verdict.never:
+                self._tell_delivered(claim)
                 yield self._remove(claim)
             else:
                 due = yield self._go_on(claim, verdict)
         except SpoolError as error:
-            claim.release()
-            self._log.error(
-                "{queued_id}: the spool cannot be written: {cause}",
-                queued_id=claim.queued_id,
-                cause=str(error),
-            )
+            self._tell_error(claim, error)
+            verdict = msgspec.structs.replace(verdict, is_trouble=True)
         return verdict, due
 
-    @inlineCallbacks
-    def _remove(self, claim: Claim) -> InlineCallbacks[None]:
+    def _tell_delivered(self, claim: Claim) -> None:
         self._log.info(
             "{queued_id}: delivered from the spool after {seconds:.1f} seconds, "
             "{attempts} attempts had failed",
@@ -101,18 +98,29 @@ class Settling:
             seconds=age_of(claim.name, self._now()),
             attempts=claim.progress.attempts,
         )
-        yield self.remove(claim)
 
     @inlineCallbacks
-    def remove(self, claim: Claim) -> InlineCallbacks[None]:
-        """
-        Remove what is delivered. As long as that fails it is not delivered again by this process.
+    def remove_delivered(self, claim: Claim) -> InlineCallbacks[None]:
+        """Remove what is delivered and could not be removed before."""
+        try:
+            yield self._remove(claim)
+        except SpoolError as error:
+            self._tell_error(claim, error)
 
-        :raises SpoolError: the disk fails.
-        """
+    @inlineCallbacks
+    def _remove(self, claim: Claim) -> InlineCallbacks[None]:
+        # As long as it cannot be removed it is not delivered again by this process.
         self._delivered.add(claim.name)
         yield self._pool.defer(self._spool.remove, claim)
         self._delivered.discard(claim.name)
+
+    def _tell_error(self, claim: Claim, error: SpoolError) -> None:
+        claim.release()
+        self._log.error(
+            "{queued_id}: the spool cannot be written: {cause}",
+            queued_id=claim.queued_id,
+            cause=str(error),
+        )
 
     @inlineCallbacks
     def _go_on(self, claim: Claim, verdict: Verdict) -> InlineCallbacks[float]:

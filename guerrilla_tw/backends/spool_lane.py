@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -60,6 +60,7 @@ class SpoolLane:
     :param slots: of it.
     :param clock: for pauses and timeouts.
     :param log: of the Gateway.
+    :param now: seconds of the epoch.
     """
 
     def __init__(
@@ -71,19 +72,21 @@ class SpoolLane:
         slots: int,
         clock: IReactorTime,
         log: Logger,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now
         self.pool = pool
         self.conveyor = conveyor
         self._log = log
         self._spool = Spool(settings.spool_dir, settings.spool_max_bytes, settings.spool_min_free)
-        settling = Settling(self._spool, pool, settings.spool_lifetime, log)
-        self._delivery = Delivery(self._spool, pool, conveyor, slots, settling, clock, log)
+        settling = Settling(self._spool, pool, settings.spool_lifetime, log, now)
+        self._delivery = Delivery(self._spool, pool, conveyor, slots, settling, clock, log, now)
         self._keeper = Keeper(self._spool, pool, clock, log)
         self._mode: Mode
         if settings.always:
-            self._mode = Always(self._keeper, self._delivery, log)
+            self._mode = Always(self._keeper, self._delivery, log, now)
         else:
-            self._mode = Fallback(live, self._keeper, settling, self._delivery, log)
+            self._mode = Fallback(live, self._keeper, settling, self._delivery, log, now)
 
     @property
     def root(self) -> str:
@@ -112,7 +115,7 @@ class SpoolLane:
 
     def scan(self) -> Deferred[Scan]:
         """:returns: a Deferred of what is in the spool."""
-        now = time.time()
+        now = self._now()
         return self.pool.defer(self._spool.scan, now, now, 1)
 
     def start(self) -> None:
@@ -132,7 +135,7 @@ class SpoolLane:
         return self._keeper.outstanding.none()
 
     def _tell(self, scan: Scan) -> None:
-        age = age_of(scan.oldest, time.time()) if scan.oldest else 0.0
+        age = age_of(scan.oldest, self._now()) if scan.oldest else 0.0
         self._log.info(
             "spool {directory}: {count} messages to deliver, the oldest {age:.0f} seconds old; "
             "{dead} dead, {damaged} damaged; {octets} octets",

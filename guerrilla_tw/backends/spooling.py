@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -118,16 +117,20 @@ class Always:
     :param keeper: writes it.
     :param delivery: brings it to the chain.
     :param log: is told of each, for who wants to know.
+    :param now: seconds of the epoch.
     """
 
-    def __init__(self, keeper: Keeper, delivery: Delivery, log: Logger) -> None:
+    def __init__(
+        self, keeper: Keeper, delivery: Delivery, log: Logger, now: Callable[[], float]
+    ) -> None:
+        self._now = now
         self._keeper = keeper
         self._delivery = delivery
         self._log = log
 
     def process(self, envelope: Envelope) -> Answer:
         """See :meth:`Mode.process`."""
-        original = Original(envelope, time.time())
+        original = Original(envelope, self._now())
         return self._keeper.keep(original, "", 0.0, self._deliver)
 
     def _deliver(self, claim: Claim) -> None:
@@ -146,6 +149,7 @@ class Fallback:
     :param settling: does what follows from a late end.
     :param delivery: brings what was written to the chain again.
     :param log: is told of each.
+    :param now: seconds of the epoch.
     """
 
     def __init__(
@@ -155,7 +159,9 @@ class Fallback:
         settling: Settling,
         delivery: Delivery,
         log: Logger,
+        now: Callable[[], float],
     ) -> None:
+        self._now = now
         self._conveyor = conveyor
         self._keeper = keeper
         self._settling = settling
@@ -164,7 +170,7 @@ class Fallback:
 
     def process(self, envelope: Envelope) -> Answer:
         """See :meth:`Mode.process`."""
-        received_at = time.time()
+        received_at = self._now()
         original = Original(envelope, received_at)
         # So that a second run makes the same of it.
         envelope.received_at = received_at

@@ -81,13 +81,15 @@ class Spool:
         size: int,
         path: str,
         due: float = 0.0,
+        *,
+        limited: bool = True,
     ) -> Claim:
         try:
             encoded = encode_header(header)
         except ValueError as error:
             raise SpoolError(f"its envelope cannot be written: {error}") from None
         octets = Parts(len(encoded), size, b"").size
-        self._take(octets)
+        self._take(octets, limited=limited)
         tmp = ""
         try:
             with telling(f"cannot write in {self.places.root}"):
@@ -106,9 +108,12 @@ class Spool:
             raise
         return Claim(file, path, header, parts, progress)
 
-    def _take(self, octets: int) -> None:
+    def _take(self, octets: int, *, limited: bool) -> None:
         """:raises SpoolFull: there is no room for so many."""
         with telling(f"cannot use {self.places.root}"):
+            if not limited:
+                self._usage.give_back(-octets)
+                return
             disk = os.statvfs(self.places.root)
             if disk.f_bavail * disk.f_frsize - octets < self._min_free:
                 raise SpoolFull("the disk has less room than spool_min_free")
@@ -245,7 +250,9 @@ class Spool:
 
     def _write_copy(self, claim: Claim, header: Header, progress: Progress, path: str) -> Claim:
         size = claim.parts.body_size
-        return self._write(header, progress, claim.body_pieces(), size, path)
+        # Without a limit: who has the message already would be given it again, and soon there is
+        # less of it here than there was.
+        return self._write(header, progress, claim.body_pieces(), size, path, limited=False)
 
     def set_aside(self, name: str) -> str:
         """
