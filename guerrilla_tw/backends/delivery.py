@@ -247,7 +247,7 @@ class Delivery:
         envelope.may_be_stored = not is_untried
         try:
             yield self._bring(claim, envelope)
-        except BaseException:
+        except Exception:
             # The log may keep the failure, and with it the claim.
             claim.release()
             raise
