@@ -203,14 +203,14 @@ class KillTests(SpoolTestCase):
             for number in range(self.rounds):
                 if number % 2:
                     with self.locked_store():
-                        self._some_more(senders)
+                        self._some_more(senders, running)
                         index = self._kill(running)
                 else:
-                    self._some_more(senders)
+                    self._some_more(senders, running)
                     index = self._kill(running)
                 running[index] = self.start(**changes)
                 ports[index] = running[index].port()
-            self._some_more(senders)
+            self._some_more(senders, running)
         finally:
             for sender in senders:
                 sender.stopped.set()
@@ -228,12 +228,17 @@ class KillTests(SpoolTestCase):
         self.assertEqual(os.listdir(self.spool / "damaged"), [])
         self.assertGreater(len(taken), 30)
 
-    def _some_more(self, senders: list[Sender]) -> None:
+    def _some_more(self, senders: list[Sender], running: list[Process]) -> None:
         def count() -> int:
             return sum(len(sender.taken) for sender in senders)
 
         enough = count() + 20
-        wait_until(lambda: count() >= enough)
+        try:
+            wait_until(lambda: count() >= enough)
+        except AssertionError:
+            refused = [sender.refused for sender in senders]
+            ends = [f"{each.running}\n{each.output[-3000:]}" for each in running]
+            self.fail("\n".join([f"no more are taken: {refused}", *ends]))
 
     def _kill(self, running: list[Process]) -> int:
         """:returns: which was killed."""
