@@ -42,10 +42,11 @@ def check_spool(settings: SpoolConfig, user: User) -> None:
     """
     if not settings.spool_dir:
         return
+    # Root becomes that user, who makes it, or has it from before.
+    owner = user.uid if user.uid > 0 and os.geteuid() == 0 else os.geteuid()
     try:
-        with user.rights():
-            Places(os.path.abspath(settings.spool_dir)).check(os.geteuid())
-    except (PlaceError, PermissionError) as error:
+        Places(os.path.abspath(settings.spool_dir)).check(owner)
+    except PlaceError as error:
         raise ConfigError(str(error), _SETTING) from None
 
 

@@ -23,13 +23,14 @@ from guerrilla_tw.backends.results import (
     RecipientResults,
     Result,
 )
-from guerrilla_tw.backends.spool_lane import SpoolLane
+from guerrilla_tw.backends.spool_lane import SpoolLane, check_spool
 from guerrilla_tw.backends.verdicts import is_trouble, judge
 from guerrilla_tw.backends.workers import WorkerPool
-from guerrilla_tw.config import convert_settings
+from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.spool.settings import SpoolConfig
+from guerrilla_tw.users import SAME_USER, User
 from tests.backends.fakes import (
     REFUSED,
     SAVED,
@@ -488,3 +489,20 @@ class AlwaysTests(SpoolTestCase):
         self.lane = self.open()
         self.assertEqual(self.names(), [])
         self.assertEqual([each.may_be_stored for each in self.seen[2:]], [True, True])
+
+
+class CheckTests(SynchronousTestCase):
+    def test_whose_it_must_be(self) -> None:
+        """Root's is no place for whom root is about to become."""
+        if os.geteuid():
+            self.skipTest("this is about root")
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(directory, 0o700)
+        settings = SpoolConfig(spool_dir=directory)
+        check_spool(settings, SAME_USER)
+        error = self.assertRaises(ConfigError, check_spool, settings, User(65534, 65534))
+        self.assertEqual(error.path, "backend_config.spool_dir")
+        self.assertIn("belongs to user 0, and not to user 65534", str(error))
+        os.chown(directory, 65534, 65534)
+        check_spool(settings, User(65534, 65534))
+        self.assertRaises(ConfigError, check_spool, settings, SAME_USER)

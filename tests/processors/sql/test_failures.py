@@ -146,9 +146,7 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(len(self.recipients()), 3)
         query(self.path, "DELETE FROM mail WHERE recipient = 'b@example.org'")
         self.chain.save(envelope)
-        self.assertEqual(
-            self.recipients(), ["a@example.org", "c@example.org", "b@example.org"]
-        )
+        self.assertEqual(self.recipients(), ["a@example.org", "c@example.org", "b@example.org"])
 
     def test_too_large_for_the_store(self) -> None:
         """zeroblob fails as a value does that is larger than SQLite can hold."""
