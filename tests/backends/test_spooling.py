@@ -97,6 +97,11 @@ class SpoolTestCase(SynchronousTestCase):
         lane.start()
         return lane
 
+    def reopen(self, **settings: object) -> None:
+        """As after a restart."""
+        self.successResultOf(self.lane.stop())
+        self.lane = self.open(**settings)
+
     def process(self, envelope: Envelope, task: Task) -> Any:
         self.seen.append(envelope)
         answer = self.answers.pop(0) if self.answers else self.answer
@@ -175,10 +180,10 @@ class FallbackTests(SpoolTestCase):
             return STORE_UNAVAILABLE
 
         process, self.process = self.process, spoil  # type: ignore[method-assign]
-        self.lane = self.open()
+        self.reopen()
         self.send("a", "b")
         self.process = process  # type: ignore[method-assign]
-        self.lane = self.open()
+        self.reopen()
         self.pass_by(2)
         self.assertEqual([each.user for each in self.seen[-1].rcpt_to], ["a", "b"])
         self.assertEqual(self.seen[-1].data, make_envelope().data)
@@ -191,7 +196,7 @@ class FallbackTests(SpoolTestCase):
         self.assertLessEqual(len(self.seen), 9)
 
     def test_too_old(self) -> None:
-        self.lane = self.open(spool_lifetime="1h")
+        self.reopen(spool_lifetime="1h")
         self.answer = STORE_UNAVAILABLE
         self.send()
         self.pass_by(3500)
@@ -255,13 +260,6 @@ class LateTests(SpoolTestCase):
     def test_ends_with_a_refusal(self) -> None:
         self.work.callback(REFUSED)
         self.assertEqual((self.names(), len(self.names("dead"))), ([], 1))
-
-    def test_the_end_of_the_process(self) -> None:
-        """It is in the spool then, and is tried by the next one."""
-        self.lane.pool.stopService()
-        # Claims go with the process.
-        del self.lane, self.work, self.reply
-        self.answers.clear()
 
 
 class WaitingTests(SpoolTestCase):
@@ -374,7 +372,7 @@ class AwayTests(SpoolTestCase):
             return process(envelope, task)
 
         self.process = fail_for_one  # type: ignore[method-assign]
-        self.lane = self.open()
+        self.reopen()
         self.lane.process(bad)
         for _ in range(10):
             self.answers = [STORE_UNAVAILABLE]
@@ -408,7 +406,7 @@ class DiskTests(SpoolTestCase):
         self.assertEqual(self.events.failures(), [])
 
     def test_beyond_max_bytes(self) -> None:
-        self.lane = self.open(spool_max_bytes=2000)
+        self.reopen(spool_max_bytes=2000)
         self.answer = STORE_UNAVAILABLE
         codes = [self.send().code for _ in range(3)]
         self.assertEqual(codes, [250, 250, 452])
@@ -486,7 +484,7 @@ class AlwaysTests(SpoolTestCase):
         self.successResultOf(stopped)
         self.successResultOf(self.lane.settled())
         self.assertEqual((len(self.seen), len(self.names())), (2, 2))
-        self.lane = self.open()
+        self.reopen()
         self.assertEqual(self.names(), [])
         self.assertEqual([each.may_be_stored for each in self.seen[2:]], [True, True])
 
