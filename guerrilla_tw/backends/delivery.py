@@ -104,12 +104,18 @@ class Delivery:
         self._stop_timer()
         return self._outstanding.none()
 
-    def add(self, name: str) -> None:
+    def bring(self, claim: Claim, envelope: Envelope) -> None:
         """
-        Deliver a message that was just written and never tried.
+        Deliver a message that was just written and never tried: at once, if nobody waits.
 
-        :param name: of its file.
+        :param claim: of it.
+        :param envelope: as it came; the chain's from now on.
         """
+        if self._runs and self._has_slot() and not self._due:
+            self._begin(claim.name, self._bring(claim, envelope))
+            return
+        claim.release()
+        name = claim.name
         if len(self._due) < _REMEMBERED:
             self._untried.add(name)
             self._remember(name)
@@ -153,15 +159,18 @@ class Delivery:
         while self._runs and self._has_slot() and self._due:
             name = heapq.heappop(self._due)
             self._remembered.discard(name)
-            self._in_hand.add(name)
-            delivering = self._outstanding.add(self._deliver(name))
-            delivering.addErrback(self._failed, name).addBoth(self._ended, name)
+            self._begin(name, self._deliver(name))
         if not self._runs:
             return
         has_nothing = not self._due and not self._is_looking
         if has_nothing and self._has_slot() and self._clock.seconds() >= self._next_look:
             self._look()
         self._set_timer()
+
+    def _begin(self, name: str, delivering: Deferred[None]) -> None:
+        self._in_hand.add(name)
+        self._outstanding.add(delivering)
+        delivering.addErrback(self._failed, name).addBoth(self._ended, name)
 
     def _has_slot(self) -> bool:
         return len(self._in_hand) < self._pace.limit(self._clock.seconds())
@@ -244,24 +253,24 @@ class Delivery:
             yield self._set_aside(name, opened)
             return
         claim, envelope = opened
+        if self._settling.is_delivered(claim):
+            yield self._settling.remove_delivered(claim)
+            return
         envelope.may_be_stored = not is_untried
+        yield self._bring(claim, envelope)
+
+    @inlineCallbacks
+    def _bring(self, claim: Claim, envelope: Envelope) -> InlineCallbacks[None]:
         try:
-            yield self._bring(claim, envelope)
+            result = yield self._process(envelope)
+            if result == NOT_RUNNING:
+                claim.release()
+            else:
+                yield self._settle(claim, result)
         except Exception:
             # The log may keep the failure, and with it the claim.
             claim.release()
             raise
-
-    @inlineCallbacks
-    def _bring(self, claim: Claim, envelope: Envelope) -> InlineCallbacks[None]:
-        if self._settling.is_delivered(claim):
-            yield self._settling.remove_delivered(claim)
-            return
-        result = yield self._process(envelope)
-        if result == NOT_RUNNING:
-            claim.release()
-            return
-        yield self._settle(claim, result)
 
     def _open(self, name: str) -> tuple[Claim, Envelope] | SpoolError | RecordError | None:
         """In a thread."""

@@ -62,7 +62,7 @@ class Keeper:
         :param original: of it.
         :param reason: why the chain does not have it; empty if it was not asked.
         :param due: when it is to be tried, in seconds of the epoch.
-        :param then: is given the message, which is claimed, before the answer.
+        :param then: is given the message, which is claimed, after the answer.
         :returns: a Deferred of what the client is told. Where he does not wait for it, or not so
             long, the message is not kept: he will send it again.
         """
@@ -74,8 +74,8 @@ class Keeper:
             if answer.called:
                 self._discard(claim)
                 return
-            then(claim)
             answer.callback(queued(queued_id))
+            then(claim)
 
         def not_written(failure: Failure) -> None:
             self._log_failure(failure, queued_id)
@@ -130,13 +130,14 @@ class Always:
 
     def process(self, envelope: Envelope) -> Answer:
         """See :meth:`Mode.process`."""
-        original = Original(envelope, self._now())
-        return self._keeper.keep(original, "", 0.0, self._deliver)
+        received_at = self._now()
+        envelope.received_at = received_at
 
-    def _deliver(self, claim: Claim) -> None:
-        claim.release()
-        self._log.debug("{queued_id}: spooled", queued_id=claim.queued_id)
-        self._delivery.add(claim.name)
+        def kept(claim: Claim) -> None:
+            self._log.debug("{queued_id}: spooled", queued_id=claim.queued_id)
+            self._delivery.bring(claim, envelope)
+
+        return self._keeper.keep(Original(envelope, received_at), "", 0.0, kept)
 
 
 class Fallback:
