@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from guerrilla_tw.trust import who_else_writes
+
 _MODE: Final = 0o700
-# Here others can make files, and remove only their own.
-_STICKY: Final = stat.S_ISVTX
 
 
 class PlaceError(Exception):
@@ -58,14 +59,15 @@ class Places:
 
         :raises PlaceError: it cannot be made, or what is there cannot be used.
         """
+        self.check(os.geteuid())
         for path in (self.root, *self.all):
-            try:
-                with suppress(FileExistsError):
-                    os.mkdir(path, _MODE)
-                    sync_directory(os.path.dirname(path))
-            except OSError as error:
-                raise PlaceError(f"cannot make {path}: {error.strerror}") from error
-            self._check(path)
+            with _telling(f"cannot make {path}"), suppress(FileExistsError):
+                os.mkdir(path, _MODE)
+                sync_directory(os.path.dirname(path))
+        self.check(os.geteuid())
+        for path in (self.root, *self.all):
+            if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                raise PlaceError(f"{path} cannot be written to")
 
     def check(self, owner: int) -> None:
         """
@@ -74,54 +76,53 @@ class Places:
         :param owner: user id of whoever will use it.
         :raises PlaceError: it cannot.
         """
-        check_ancestors(self.root)
+        if not os.path.lexists(self.root):
+            check_parent(os.path.dirname(self.root), owner)
         for path in (self.root, *self.all):
             if os.path.lexists(path):
                 check_directory(path, owner)
 
-    def _check(self, path: str) -> None:
-        if path == self.root:
-            check_ancestors(path)
-        check_directory(path, os.geteuid())
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise PlaceError(f"{path} cannot be written to")
-
 
 def check_directory(path: str, owner: int) -> None:
     """
-    See whether nobody else can put files into a directory.
+    See whether nobody else can put files into a directory, or another one in its place.
 
     :param owner: user id that it has to belong to.
     :raises PlaceError: somebody can, or it is none.
     """
-    try:
+    with _telling(path):
         found = os.stat(path)
-    except OSError as error:
-        raise PlaceError(f"{path}: {error.strerror}") from error
+        stranger = who_else_writes(path, {owner})
     if not stat.S_ISDIR(found.st_mode):
         raise PlaceError(f"{path} is not a directory")
     if found.st_uid != owner:
         raise PlaceError(f"{path} belongs to user {found.st_uid}, and not to user {owner}")
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PlaceError(f"{path} can be written to by others (mode {found.st_mode & 0o7777:o})")
+    if stranger is not None:
+        raise PlaceError(str(stranger))
 
 
-def check_ancestors(path: str) -> None:
+def check_parent(path: str, owner: int) -> None:
     """
-    See whether everybody could put another directory in the place of one.
+    See whether a directory of one's own can be made in another.
 
-    :param path: absolute.
-    :raises PlaceError: everybody could, or it can be nowhere.
+    :param owner: user id of who will make it.
+    :raises PlaceError: others could have theirs in its place.
     """
-    parent = os.path.dirname(path)
+    with _telling(path):
+        os.stat(path)
+        stranger = who_else_writes(path, {owner})
+        # Where nobody removes what is another's, what we make stays ours.
+        if stranger is not None and not os.stat(stranger.place).st_mode & stat.S_ISVTX:
+            raise PlaceError(str(stranger))
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Make errors of the system ours."""
     try:
-        mode = os.stat(parent).st_mode
+        yield
     except OSError as error:
-        raise PlaceError(f"{parent}: {error.strerror}") from error
-    if mode & stat.S_IWOTH and not mode & _STICKY:
-        raise PlaceError(f"{parent} can be written to by everybody (mode {mode & 0o7777:o})")
-    if parent != os.path.dirname(parent):
-        check_ancestors(parent)
+        raise PlaceError(f"{what}: {error.strerror or error}") from error
 
 
 def sync_directory(path: str) -> None:

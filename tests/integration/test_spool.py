@@ -368,7 +368,7 @@ class RefusalTests(SpoolTestCase):
         self.spool.mkdir()
         self.spool.chmod(0o777)
         self.assertIn("test.json: backend_config.spool_dir: ", self.refusal())
-        self.assertIn("can be written to by others (mode 777)", self.refusal())
+        self.assertIn(f"everybody can write to {self.spool}", self.refusal())
 
     def test_check_makes_nothing(self) -> None:
         name = self.write_config(backend_config=self.config())
