@@ -6,14 +6,14 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar
 
 import msgspec
 from twisted.logger import LogEvent
 from twisted.python import usage
 
-from guerrilla_tw import __version__
 from guerrilla_tw.backends.registry import Registry, UnknownProcessor
+from guerrilla_tw.command import Command, CommandError
 from guerrilla_tw.config import ConfigError, load_config
 from guerrilla_tw.inventory import (
     ProcessorInfo,
@@ -23,32 +23,12 @@ from guerrilla_tw.inventory import (
     one_line,
 )
 from guerrilla_tw.processors import BUILTIN
+from guerrilla_tw.spool_commands import SpoolCommands
 
 _PROGRAM = "python -m guerrilla_tw"
 _WIDTH = 90
 # Exit status where the command line is wrong; for everything else it is 1.
 _USAGE = 2
-
-
-class CommandError(Exception):
-    """What was asked for cannot be done. The text is one line and says why."""
-
-
-class Command(usage.Options):
-    """A command: its own options, and what it does."""
-
-    def opt_version(self) -> NoReturn:
-        """Display the version and exit."""
-        print(f"guerrilla_tw {__version__}")
-        sys.exit(0)
-
-    def run(self) -> None:
-        """
-        Do it, and tell on standard output.
-
-        :raises CommandError: it cannot be done.
-        """
-        raise NotImplementedError
 
 
 class ListProcessors(Command):
@@ -126,16 +106,12 @@ class Options(Command):
     subCommands: ClassVar = [
         ["processors", None, ListProcessors, "List the processors and their settings."],
         ["create-table", None, CreateTable, "Make the table that mail is stored in."],
+        ["spool", None, SpoolCommands, "Look at the spool; retry or delete its messages."],
     ]
 
     def getSynopsis(self) -> str:
         """:returns: the beginning of a command's own, or the whole of ours."""
         return f"Usage: {_PROGRAM}" + ("" if self.subCommand else " COMMAND [options]")
-
-    def run(self) -> None:
-        """See :meth:`Command.run`."""
-        command: Any = self.subOptions
-        command.run()
 
 
 def main(arguments: Sequence[str]) -> int:

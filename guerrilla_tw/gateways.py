@@ -13,6 +13,7 @@ from guerrilla_tw.backends.gateway import WORK_TIMEOUT, Gateway
 from guerrilla_tw.config import Config, ConfigError
 from guerrilla_tw.interfaces import IBackend
 from guerrilla_tw.smtp.server import Shared
+from guerrilla_tw.spool.scanning import waiting_in
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
 
@@ -90,12 +91,21 @@ class Gateways:
         old: IBackend = self._shared.backend
         assert isinstance(old, Gateway)
         self._shared.backend = gateway
+        spool = "" if old.spool_dir == gateway.spool_dir else old.spool_dir
         retiring = old.retire()
         self._retiring.add(retiring)
 
         def retired(result: object) -> None:
             self._retiring.discard(retiring)
             self._log.info("the backend that was replaced has finished its work")
+            count = waiting_in(spool) if spool else 0
+            if count:
+                self._log.warn(
+                    "{count} messages are left in the spool {directory}, which nobody delivers "
+                    "any more: spool_dir is another one now",
+                    count=count,
+                    directory=spool,
+                )
 
         retiring.addErrback(
             lambda failure: self._log.failure("the backend that was replaced failed", failure)

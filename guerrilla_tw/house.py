@@ -80,7 +80,7 @@ class House:
         self._handed = handed
 
         def make_gateway() -> Gateway:
-            return Gateway(registry, reactor, self.log)
+            return Gateway(registry, reactor, self.log, user=user)
 
         # Nobody is there to ask for hosts or bodies before a configuration is in force.
         self._shared = Shared(backend or make_gateway(), AllowedHosts(()), BodyStorage(), reactor)

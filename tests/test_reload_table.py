@@ -14,6 +14,7 @@ from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw import ConfigError, Envelope, IBackendService, IResult, Result, Task, process_with
@@ -576,7 +577,7 @@ class GatewayTests(TableTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.assertEqual(self.note, BACKEND)
+        self.assertEqual(self.note.partition(";")[0], BACKEND)
 
     async def test_backend_config_save_process(self) -> None:
         self.make(config())
@@ -628,6 +629,81 @@ class GatewayTests(TableTestCase):
         clock.advance(1)
         self.assertEqual((await reply)[:3], "451")
         self.store.holdings[""].callback(None)
+
+    def spool(self) -> dict[str, object]:
+        """:returns: settings of a new one."""
+        os.makedirs(os.path.dirname(self.mktemp()), exist_ok=True)
+        self.addCleanup(self.daemon.stopService)
+        return {"spool_dir": os.path.abspath(self.mktemp()), "spool_min_free": 1}
+
+    async def spooling(self, **changes: object) -> tuple[str, str]:
+        """
+        :returns: what two messages are told that the store does not take, the later after a
+        reload with other settings of the spool."""
+        trouble = Result(451, "4.3.0", "away")
+        self.make(config())
+        self.daemon.add_processor("Away", lambda svc: process_with(svc, lambda *_: trouble))
+        before = {**self.spool(), "save_process": "Away|Store"}
+        await self.daemon.startService()
+        await self.reload(backend=before)
+        client = await self.greeted()
+        first = await client.deliver("before")
+        await self.reload(backend=before | changes)
+        return first[:9], (await client.deliver("after"))[:9]
+
+    async def test_backend_config_spool_dir(self) -> None:
+        self.assertEqual(self.note.partition(";")[0], BACKEND)
+        self.assertEqual(await self.spooling(spool_dir=""), ("250 2.0.0", "451 4.3.0"))
+
+    async def test_backend_config_spool_mode(self) -> None:
+        """What is told is the same; but now the chain may have a refusal."""
+        refusal = Result(554, "5.7.1", "not today")
+        self.make(config())
+        self.daemon.add_processor("Refuse", lambda svc: process_with(svc, lambda *_: refusal))
+        await self.daemon.startService()
+        spool = {**self.spool(), "save_process": "Refuse|Store"}
+        await self.reload(backend=spool)
+        client = await self.greeted()
+        self.assertEqual((await client.deliver("before"))[:3], "554")
+        await self.reload(backend={**spool, "spool_mode": "always"})
+        self.assertEqual((await client.deliver("after"))[:3], "250")
+
+    async def test_backend_config_spool_lifetime(self) -> None:
+        """What is older is given up when it fails the next time."""
+        trouble = Result(451, "4.3.0", "away")
+        self.make(config())
+        self.daemon.add_processor("Away", lambda svc: process_with(svc, lambda *_: trouble))
+        await self.daemon.startService()
+        spool = {**self.spool(), "save_process": "Away|Store"}
+        await self.reload(backend=spool)
+        client = await self.greeted()
+        await client.deliver("before")
+        await self.reload(backend={**spool, "spool_lifetime": "1ms"})
+        dead = os.path.join(str(spool["spool_dir"]), "dead")
+        while not os.listdir(dead):
+            await deferLater(reactor, 0.05)
+
+    async def test_backend_config_spool_workers(self) -> None:
+        self.make(config())
+        await self.daemon.startService()
+        spool = {**self.spool(), "spool_mode": "always", "save_workers_size": 1}
+        await self.reload(backend=spool)
+        await self.reload(backend={**spool, "spool_workers": 2})
+        self.store.holdings[""] = Deferred()
+        client = await self.greeted()
+        for _ in range(2):
+            entered = self.store.entered[""] = Deferred()
+            self.assertEqual((await client.deliver("both at once"))[:3], "250")
+            await entered
+        self.store.holdings[""].callback(None)
+
+    async def test_backend_config_spool_max_bytes(self) -> None:
+        told = await self.spooling(spool_max_bytes=1)
+        self.assertEqual(told, ("250 2.0.0", "452 4.3.1"))
+
+    async def test_backend_config_spool_min_free(self) -> None:
+        told = await self.spooling(spool_min_free=2**60)
+        self.assertEqual(told, ("250 2.0.0", "452 4.3.1"))
 
     async def test_backend_config_gw_val_rcpt_timeout(self) -> None:
         clock = MixedClock()

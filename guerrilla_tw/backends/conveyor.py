@@ -25,7 +25,10 @@ from guerrilla_tw.mail.envelope import Envelope
 # before this does. It is for embedders that feed a Gateway without clients.
 _CAPACITY = 10_000
 
+_TRY_AGAIN = "the client is told to try again"
+_SPOOLED = "it is left to the spool"
 _LATE_END = "{queued_id}: late end of work of which the client was told to try again: "
+_LATE_END_OF_SPOOLED = "{queued_id}: late end of work on a message that is in the spool: "
 _END_FOR_NOBODY = "{queued_id}: end of work whose client has left: "
 
 
@@ -52,6 +55,7 @@ class Conveyor:
     :param timeout: seconds from :meth:`submit` to the answer, waiting included.
     :param clock: for the timeout.
     :param log: where failures and late ends go.
+    :param spooled: whether the spool gets what fails.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Conveyor:
         timeout: float,
         clock: IReactorTime,
         log: Logger,
+        spooled: bool = False,
     ) -> None:
         self._processor = processor
         self._task = task
@@ -70,11 +75,15 @@ class Conveyor:
         self._timeout = timeout
         self._clock = clock
         self._log = log
+        self._spooled = spooled
+        self._fate = _SPOOLED if spooled else _TRY_AGAIN
         self._busy = 0
         self._advancing = False
         self._waiting: deque[_Job] = deque()
         # Those whose client waits.
         self._in_time = Deadlines(clock, self._time_out)
+        # By queue id, what is in the chain still and was given up.
+        self._late: dict[str, Deferred[IResult]] = {}
         self._drained: Deferred[None] | None = None
 
     def submit(self, envelope: Envelope) -> IResult | Deferred[IResult]:
@@ -102,6 +111,14 @@ class Conveyor:
         assert reply is not None
         outcome.addCallback(self._finish, job)
         return reply
+
+    def late_end(self, envelope: Envelope) -> Deferred[IResult] | None:
+        """
+        Ask about an envelope whose time was up. At once when that is told: later it may be over.
+
+        :returns: a Deferred of what comes of it; None if it was not begun, and never will be.
+        """
+        return self._late.get(envelope.queued_id)
 
     def drain(self) -> Deferred[None]:
         """:returns: a Deferred that fires when nothing waits and nothing is in the chain."""
@@ -148,10 +165,11 @@ class Conveyor:
 
     def _failed(self, failure: Failure, envelope: Envelope) -> IResult:
         self._log.failure(
-            "{queued_id}: a processor failed to {task}; the client is told to try again",
+            "{queued_id}: a processor failed to {task}; {fate}",
             failure,
             queued_id=envelope.queued_id,
             task=self._task.value,
+            fate=self._fate,
         )
         return PROCESSING_FAILED
 
@@ -166,14 +184,18 @@ class Conveyor:
         # What is stored after all will be stored twice, which an operator can prevent. Clients
         # that do not wait for an answer are no concern of his.
         is_late = job.has_timed_out
+        late_end = _LATE_END_OF_SPOOLED if self._spooled else _LATE_END
         self._log.emit(
-            LogLevel.warn if is_late else LogLevel.info,
-            (_LATE_END if is_late else _END_FOR_NOBODY) + "{code} {enhanced!r} {text!r}",
+            LogLevel.warn if is_late and not self._spooled else LogLevel.info,
+            (late_end if is_late else _END_FOR_NOBODY) + "{code} {enhanced!r} {text!r}",
             queued_id=job.envelope.queued_id,
             code=result.code,
             enhanced=result.enhanced,
             text=result.text,
         )
+        late = self._late.pop(job.envelope.queued_id, None)
+        if late is not None:
+            late.callback(result)
 
     def _release(self) -> None:
         self._busy -= 1
@@ -196,12 +218,16 @@ class Conveyor:
         self._advancing = False
 
     def _time_out(self, job: _Job) -> None:
+        has_begun = job not in self._waiting
         reply = self._abandon(job)
         job.has_timed_out = True
+        if has_begun:
+            self._late[job.envelope.queued_id] = Deferred()
         self._log.warn(
-            "{queued_id}: no result after {timeout} seconds; the client is told to try again",
+            "{queued_id}: no result after {timeout} seconds; {fate}",
             queued_id=job.envelope.queued_id,
             timeout=self._timeout,
+            fate=self._fate,
         )
         reply.callback(TIMED_OUT)
 

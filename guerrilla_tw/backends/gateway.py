@@ -26,6 +26,7 @@ from guerrilla_tw.backends.conveyor import Conveyor
 from guerrilla_tw.backends.registry import Registry
 from guerrilla_tw.backends.results import NOT_RUNNING, RECIPIENT_OK
 from guerrilla_tw.backends.service import BackendService
+from guerrilla_tw.backends.spool_lane import WRITERS, SpoolLane, check_spool
 from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.config import (
     ConfigError,
@@ -35,10 +36,12 @@ from guerrilla_tw.config import (
     setting_names,
     unknown_settings,
 )
-from guerrilla_tw.interfaces import IBackend, IResult, Task
+from guerrilla_tw.interfaces import IBackend, IProcessor, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.spool.settings import SpoolConfig
 from guerrilla_tw.stamps import Stamps, stamps
 from guerrilla_tw.trust import Stranger, everybody_writes
+from guerrilla_tw.users import SAME_USER, User
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
 
@@ -100,6 +103,7 @@ class _Lane:
     """A chain with slots and threads of its own, so that it cannot starve another."""
 
     pool: WorkerPool
+    chain: IProcessor
     conveyor: Conveyor
     services: list[BackendService]
     timeout: float
@@ -114,6 +118,7 @@ class Gateway:
     :param reactor: clock, and where threads hand back their results.
     :param log: where failures go.
     :param pool_factory: makes the threads of a chain: ``(reactor, size, name)``.
+    :param user: whom the process is about to become.
     """
 
     def __init__(
@@ -122,6 +127,7 @@ class Gateway:
         reactor: IReactor,
         log: Logger,
         pool_factory: Callable[[IReactor, int, str], WorkerPool] = WorkerPool,
+        user: User = SAME_USER,
     ) -> None:
         self.state = State.NEW
         self._registry = registry
@@ -129,14 +135,17 @@ class Gateway:
         self._log = log
         self._pool_factory = pool_factory
         self._config: Mapping[str, object] = {}
+        self._user = user
         self._lanes: dict[Task, _Lane] = {}
+        self._spool: SpoolLane | None = None
         self._opened: list[BackendService] = []
         self._files: Stamps = {}
 
     def check(self, config: Mapping[str, object]) -> Sequence[str]:
         """See :meth:`.IBackend.check`."""
         lanes = self._build(config)
-        known = set(setting_names(GatewayConfig))
+        check_spool(convert_settings(config, SpoolConfig), self._user)
+        known = {*setting_names(GatewayConfig), *setting_names(SpoolConfig)}
         warnings = []
         for lane in lanes.values():
             for service in lane.services:
@@ -164,11 +173,14 @@ class Gateway:
         if self._lanes:
             raise RuntimeError("cannot initialize a backend that is in use")
         self._lanes = self._build(config)
+        self._spool = self._build_spool(config, self._lanes[Task.SAVE_MAIL])
         self._config = config
         self._files = self._stamp_files({})
-        for lane in self._lanes.values():
-            lane.pool.startService()
+        for pool in self._pools():
+            pool.startService()
         try:
+            for spool in self._spools():
+                yield spool.open()
             for lane in self._lanes.values():
                 for service in lane.services:
                     yield self._open(service)
@@ -183,11 +195,15 @@ class Gateway:
         if self.state is not State.INITIALIZED:
             raise RuntimeError(f"cannot start a backend that is {self.state.value}")
         self.state = State.RUNNING
+        for spool in self._spools():
+            spool.start()
 
     def process(self, envelope: Envelope, task: Task) -> IResult | Deferred[IResult]:
         """See :meth:`.IBackend.process`."""
         if self.state is not State.RUNNING:
             return NOT_RUNNING
+        if self._spool is not None and task is Task.SAVE_MAIL:
+            return self._spool.process(envelope)
         return self._lanes[task].conveyor.submit(envelope)
 
     def validate_rcpt(self, envelope: Envelope) -> IResult | Deferred[IResult]:
@@ -214,7 +230,12 @@ class Gateway:
         if self.state not in (State.INITIALIZED, State.RUNNING):
             return
         self.state = State.SHUTTERED
-        yield DeferredList([self._drain(lane.conveyor, timeout) for lane in self._lanes.values()])
+        ends = [self._drain(lane.conveyor, timeout) for lane in self._lanes.values()]
+        for spool in self._spools():
+            ends += [self._drain(spool.conveyor, timeout), self._let_end(spool.stop(), timeout)]
+        yield DeferredList(ends)
+        for spool in self._spools():
+            yield self._let_end(spool.settled(), timeout)
         yield self._close()
 
     @inlineCallbacks
@@ -225,6 +246,11 @@ class Gateway:
         yield self.initialize(self._config)
         if ran:
             self.start()
+
+    @property
+    def spool_dir(self) -> str:
+        """Where its spool is; empty if it has none."""
+        return "" if self._spool is None else self._spool.root
 
     def has_new_files(self) -> bool:
         """:returns: whether a file that a processor read at the start holds something else now."""
@@ -259,7 +285,10 @@ class Gateway:
         config: Mapping[str, object],
     ) -> _Lane:
         size = settings.save_workers_size
-        pool = self._pool_factory(self._reactor, size, setting)
+        spool = convert_settings(config, SpoolConfig)
+        has_spool = bool(spool.spool_dir) and task is Task.SAVE_MAIL
+        threads = _threads(size, spool) if has_spool else size
+        pool = self._pool_factory(self._reactor, threads, setting)
         set_before: set[str] = set()
         chain, services = build_chain(
             getattr(settings, setting),
@@ -269,10 +298,38 @@ class Gateway:
                 name, config, timeout, pool, self._log, self._reactor, set_before
             ),
         )
-        conveyor = Conveyor(
-            chain, task, slots=size, timeout=timeout, clock=self._reactor, log=self._log
+        conveyor = self._conveyor(chain, task, size, timeout, spooled=has_spool)
+        return _Lane(pool, chain, conveyor, services, timeout)
+
+    def _build_spool(self, config: Mapping[str, object], lane: _Lane) -> SpoolLane | None:
+        settings = convert_settings(config, SpoolConfig)
+        if not settings.spool_dir:
+            return None
+        size = convert_settings(config, GatewayConfig).save_workers_size
+        slots = settings.workers(size)
+        pool = self._pool_factory(self._reactor, WRITERS, "spool")
+        conveyor = self._conveyor(lane.chain, Task.SAVE_MAIL, slots, lane.timeout, spooled=True)
+        return SpoolLane(settings, pool, lane.conveyor, conveyor, slots, self._reactor, self._log)
+
+    def _conveyor(
+        self, chain: IProcessor, task: Task, slots: int, timeout: float, *, spooled: bool
+    ) -> Conveyor:
+        return Conveyor(
+            chain,
+            task,
+            slots=slots,
+            timeout=timeout,
+            clock=self._reactor,
+            log=self._log,
+            spooled=spooled,
         )
-        return _Lane(pool, conveyor, services, timeout)
+
+    def _pools(self) -> list[WorkerPool]:
+        pools = [lane.pool for lane in self._lanes.values()]
+        return [*pools, *(spool.pool for spool in self._spools())]
+
+    def _spools(self) -> list[SpoolLane]:
+        return [] if self._spool is None else [self._spool]
 
     @inlineCallbacks
     def _open(self, service: BackendService) -> InlineCallbacks:
@@ -301,6 +358,14 @@ class Gateway:
             conveyor.refuse_waiting()
 
     @inlineCallbacks
+    def _let_end(self, ending: Deferred[None], timeout: float) -> InlineCallbacks:
+        """What does not end in time stays in the spool."""
+        try:
+            yield ending.addTimeout(timeout, self._reactor)
+        except (TimeoutError, CancelledError):
+            self._log.error("shutdown: the spool is left with messages on their way")
+
+    @inlineCallbacks
     def _close(self) -> InlineCallbacks:
         """Undo what :meth:`initialize` did, the last first."""
         while self._opened:
@@ -311,9 +376,15 @@ class Gateway:
                     yield closing.addTimeout(WORK_TIMEOUT, self._reactor)
                 except Exception:
                     service.log.failure("{name} did not shut down cleanly", name=service.name)
-        for lane in self._lanes.values():
-            lane.pool.stopService()
+        for pool in self._pools():
+            pool.stopService()
         self._lanes = {}
+        self._spool = None
+
+
+def _threads(workers: int, spool: SpoolConfig) -> int:
+    """:returns: how many messages may be in the chain at once, those of the spool included."""
+    return spool.workers(workers) + (0 if spool.always else workers)
 
 
 def _stranger_at(path: str) -> Stranger | None:

@@ -100,3 +100,7 @@ PROCESSING_FAILED = Result(451, "4.3.0", "local error in processing, try again l
 TIMED_OUT = Result(451, "4.3.0", "processing takes too long, try again later")
 NOT_RUNNING = Result(451, "4.3.0", "not accepting work now, try again later")
 FULL = Result(451, "4.3.1", "too much work waiting, try again later")
+
+# What is said where the spool cannot take a message.
+SPOOL_FULL = Result(452, "4.3.1", "no room for the message, try again later")
+SPOOL_UNAVAILABLE = Result(451, "4.3.0", "message cannot be kept, try again later")

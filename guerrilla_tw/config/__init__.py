@@ -47,6 +47,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_duration",
+    "set_choice",
     "set_default",
     "setting_names",
     "unknown_settings",

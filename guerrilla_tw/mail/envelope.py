@@ -76,6 +76,16 @@ class Envelope:
         When the client is told to try again, whatever becomes of the message; in seconds of the
         reactor's clock. Infinity before a backend has it.
 
+    .. attribute:: received_at
+
+        When the message was received, in seconds of the epoch; None for now. One that comes out of
+        the spool was received before.
+
+    .. attribute:: may_be_stored
+
+        Whether a store may have the message already: it was given to the chain before, and nobody
+        knows what came of it. Such a message comes out of the spool.
+
     .. attribute:: body
 
         The message as received, a :class:`.Body`.
@@ -91,8 +101,10 @@ class Envelope:
         "helo",
         "lmtp",
         "mail_from",
+        "may_be_stored",
         "queued_id",
         "rcpt_to",
+        "received_at",
         "remote_ip",
         "stored_as",
         "subject",
@@ -128,6 +140,8 @@ class Envelope:
         self.queued_id = _new_id()
         self.stored_as = ""
         self.answer_by = math.inf
+        self.received_at: float | None = None
+        self.may_be_stored = False
         self.body = Body() if body is None else body
 
     @property

@@ -62,7 +62,7 @@ class Judge:
         :raises ConfigError: no daemon of several processes could start with it.
         """
         self.read(config)
-        gateway = Gateway(Registry(BUILTIN), self._reactor, self._log)
+        gateway = Gateway(Registry(BUILTIN), self._reactor, self._log, user=self._user)
         return gateway.check(config.backend_config)
 
     def read(self, config: Config) -> Known:

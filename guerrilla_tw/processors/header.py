@@ -47,7 +47,7 @@ def header(svc: IBackendService) -> Decorator:
     def add_header(envelope: Envelope, task: Task) -> None:
         if task is Task.SAVE_MAIL:
             envelope.delivery_header = _delivery_header(
-                envelope, config.primary_mail_host, calendar.date()
+                envelope, config.primary_mail_host, calendar.date(envelope.received_at)
             )
 
     svc.declare_set("delivery_header")
@@ -76,8 +76,8 @@ class _Calendar:
         self._second = -1
         self._date = ""
 
-    def date(self) -> str:
-        second = int(time.time())
+    def date(self, received_at: float | None) -> str:
+        second = int(time.time() if received_at is None else received_at)
         if second != self._second:
             self._second = second
             self._date = formatdate(second, localtime=True)

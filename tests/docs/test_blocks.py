@@ -42,6 +42,7 @@ PICTURES = {
     ("architecture.rst", "twisted/plugins/guerrilla_plugin.py"),
     ("architecture.rst", "tap | commands"),
     ("architecture.rst", "   client"),
+    ("architecture.rst", "fallback:  client"),
     ("architecture.rst", "Recorded, ESMTP <- SMTPFlow"),
 }
 # The same of a block in the language of another program, and the test that gives it to it.

@@ -20,6 +20,7 @@ from guerrilla_tw.config import Config, ServerConfig, TLSConfig, setting_names
 from guerrilla_tw.inventory import list_processors
 from guerrilla_tw.processors import BUILTIN
 from guerrilla_tw.smtp import connection, replies
+from guerrilla_tw.spool.settings import SpoolConfig
 from guerrilla_tw.tap import Options
 from tests.docs.blocks import DOCS, ROOT
 
@@ -68,7 +69,8 @@ class SettingsTests(SynchronousTestCase):
 
     def test_reload(self) -> None:
         expected = {level + name for level, kind in LEVELS.items() for name in setting_names(kind)}
-        backend = setting_names(GatewayConfig) | processors_settings()
+        backend = setting_names(GatewayConfig) | setting_names(SpoolConfig)
+        backend |= processors_settings()
         expected |= {f"backend_config.{name}" for name in backend}
         names = [row["setting"] for row in rows("reload.csv")]
         self.assertEqual(sorted(names), sorted(expected))

@@ -436,6 +436,52 @@ class ServerTests:
         proxy.release.set()
         wait_until(lambda: self.hashes() == envelope.hashes)
 
+    def test_second_try_while_the_first_may_still_commit(self: Any) -> None:
+        """As from the spool, of a process or a connection that is no more."""
+        self.make_table()
+        proxy = CuttingProxy(self.server.port)
+        self.addCleanup(proxy.close)
+        settings = {**self.dsn(port=proxy.port), "mail_table": "new_mail"}
+        first = OpenStore(self, settings, timeout=3)
+        end = {kind: ("SELECT no_such_name", *rest) for kind, (_, *rest) in _SESSIONS.items()}
+        self.patch(writer, "_SESSIONS", end)
+        proxy.arm(b"COMMIT", hold=True)
+        envelope = hashed(b"1", *THREE)
+        self.assertEqual(first.save_all([envelope]), [STORE_UNAVAILABLE])
+
+        envelope.may_be_stored = True
+        self.assertEqual(self.store(timeout=3).save_all([envelope]), [STORE_UNAVAILABLE])
+        writing = self.in_thread(self.store(timeout=60), envelope)
+        proxy.release.set()
+        self.assertEqual(writing(), [None])
+        self.assertEqual(self.hashes(), envelope.hashes)
+
+    def test_second_try(self: Any) -> None:
+        """What is there is left alone, and the rest of the batch is written."""
+        store = self.ready()
+        batch = [hashed(b"1", *THREE), hashed(b"2"), hashed(b"3")]
+        store.save_all(batch[:1])
+        batch[0].may_be_stored = batch[1].may_be_stored = True
+        self.assertEqual(store.save_all(batch), [None] * 3)
+        self.assertEqual(store.save_all(batch[:2]), [None] * 2)
+        expected = [hash_ for envelope in batch for hash_ in envelope.hashes]
+        self.assertEqual(self.hashes(), expected)
+
+    def test_connection_lost_in_commit_of_a_second_try(self: Any) -> None:
+        """What was there before says nothing of what is new."""
+        self.make_table()
+        proxy = CuttingProxy(self.server.port)
+        self.addCleanup(proxy.close)
+        store = OpenStore(self, {**self.dsn(port=proxy.port), "mail_table": "new_mail"})
+        batch = [hashed(b"1"), hashed(b"2")]
+        store.save_all(batch[:1])
+        batch[0].may_be_stored = True
+        proxy.arm(b"COMMIT", hold=True)
+        self.assertEqual(store.save_all(batch), [None] * 2)
+        proxy.close()
+        wait_until(lambda: self.sessions() <= 1)
+        self.assertEqual(self.hashes(), batch[0].hashes + batch[1].hashes)
+
     def test_connection_lost_before_commit(self: Any) -> None:
         self.make_table()
         proxy = CuttingProxy(self.server.port)

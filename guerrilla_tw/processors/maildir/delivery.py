@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.processors.maildir.directories import NEW, TMP, Directories
+from guerrilla_tw.processors.maildir.directories import CUR, NEW, TMP, Directories
 from guerrilla_tw.processors.maildir.path import Mailbox
 
 _MODE = 0o600
@@ -94,12 +94,28 @@ def with_lf(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield held
 
 
+def lasting_name(envelope: Envelope) -> str:
+    """
+    Name the file of a message that may be delivered twice: a second delivery finds it.
+
+    :returns: the same for every delivery of the message on this host; empty if it has no time.
+    """
+    if envelope.received_at is None:
+        return ""
+    microseconds = int(envelope.received_at * 10**6)
+    return (
+        f"{microseconds // 10**6}.M{microseconds % 10**6}Q{envelope.queued_id}"
+        f".{file_host_name(socket.gethostname())}"
+    )
+
+
 class _Copy:
     """A mailbox's own copy of a message: the file's name, and which part it is in."""
 
-    def __init__(self, mailbox: Mailbox, name: str) -> None:
+    def __init__(self, mailbox: Mailbox, name: str, lasting: str) -> None:
         self.mailbox = mailbox
         self.name = name
+        self.lasting = lasting
         self.part = TMP
 
 
@@ -133,7 +149,14 @@ class Delivery:
         :raises DeliveryError: it cannot be done, or not in time.
         """
         until = time.monotonic() + seconds
-        copies = [_Copy(mailbox, self._names.make()) for mailbox in mailboxes]
+        lasting = lasting_name(envelope)
+        copies = []
+        for mailbox in mailboxes:
+            name = self._names.make()
+            copy = _Copy(mailbox, name, lasting or name)
+            with self._blaming(copy):
+                if not (envelope.may_be_stored and lasting and self._has(mailbox, lasting)):
+                    copies.append(copy)
         with ExitStack() as undo:
             for copy in copies:
                 undo.callback(self._remove, copy)
@@ -169,10 +192,20 @@ class Delivery:
             tmp = opened.enter_context(self._directories.open(copy.mailbox, TMP))
             new = opened.enter_context(self._directories.open(copy.mailbox, NEW))
             size = os.stat(copy.name, dir_fd=tmp, follow_symlinks=False).st_size
-            name = f"{copy.name},S={size}"
+            name = f"{copy.lasting},S={size}"
             os.rename(copy.name, name, src_dir_fd=tmp, dst_dir_fd=new)
             copy.name, copy.part = name, NEW
             os.fsync(new)
+
+    def _has(self, mailbox: Mailbox, lasting: str) -> bool:
+        """:returns: whether a message is in a mailbox, where it was delivered or read."""
+        for part in (NEW, CUR):
+            with suppress(FileNotFoundError), self._directories.open(mailbox, part) as directory:
+                # Behind it are the size and what a reader thinks of the message.
+                names = (name.partition(",")[0].partition(":")[0] for name in os.listdir(directory))
+                if lasting in names:
+                    return True
+        return False
 
     def _remove(self, copy: _Copy) -> None:
         with suppress(OSError), self._directories.open(copy.mailbox, copy.part) as directory:

@@ -14,7 +14,8 @@ from guerrilla_tw.processors.maildir.path import Mailbox, MaildirPath, Owner
 
 NEW = b"new"
 TMP = b"tmp"
-_PARTS = (b"cur", NEW, TMP)
+CUR = b"cur"
+_PARTS = (CUR, NEW, TMP)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 # Below the root a directory may be its user's, who could put a link to somebody else's there.
@@ -74,7 +75,7 @@ class Directories:
         """
         Open a part of a mailbox that is there.
 
-        :param part: :data:`NEW` or :data:`TMP`.
+        :param part: :data:`NEW`, :data:`TMP` or :data:`CUR`.
         :returns: a descriptor of the directory, for the time of the context.
         :raises OSError: it is not there, or something else is in its place.
         """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+from contextlib import suppress
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any, Final
 
 import msgspec
@@ -111,10 +114,20 @@ def _keep_file(engine: Engine, path: str) -> None:
     what is written to a file without a name is lost.
     """
 
+    making = Lock()
+
     @event.listens_for(engine, "do_connect")
     def make(*_: Any) -> None:
-        # It holds other people's mail. The files beside it take its mode.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # It holds other people's mail. The files beside it take its mode. One that is there is
+        # left alone, and one at a time makes it: to close a file gives up all locks that the
+        # process has on it, those of SQLite's other connections too. Then the next program that
+        # closes the database takes itself for the last one, and removes the write-ahead log, with
+        # all that is still written into it.
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with making, suppress(FileExistsError):
+            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+            os.close(os.open(os.path.realpath(path), flags, 0o600))
 
     @event.listens_for(engine, "connect")
     def note(connection: Any, record: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from typing import Any
@@ -84,9 +85,10 @@ def mail_rows(envelope: Envelope, primary_mail_host: str) -> list[dict[str, Any]
         a column of older tables.
     """
     body, mail = _body_and_mail(envelope)
+    received_at = time.time() if envelope.received_at is None else envelope.received_at
     in_common = {
         # As text each database reads it, and none has to be told about zones.
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f"),
+        "date": datetime.fromtimestamp(received_at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f"),
         "from": _trim(str(envelope.mail_from)),
         "subject": _trim(envelope.subject),
         "body": body,

@@ -184,8 +184,11 @@ class SqlStore:
 
     def _store(self, messages: list[_Message], results: dict[str, IResult | None]) -> None:
         rows = [row for message in messages for row in message.rows]
+        doubtful = [
+            row for message in messages if message.envelope.may_be_stored for row in message.rows
+        ]
         try:
-            self._writer.write(rows, min(message.until for message in messages))
+            self._writer.write(rows, min(message.until for message in messages), doubtful)
         except NotWritten as error:
             if len(messages) > 1 and error.kind in (Trouble.REFUSED, Trouble.TOO_LARGE):
                 for message in messages:

@@ -31,6 +31,11 @@ _SESSIONS: Final = {
     "mysql": ("KILL CONNECTION {}", "processlist", "information_schema", "id"),
     "postgresql": ("SELECT pg_terminate_backend({})", "pg_stat_activity", "pg_catalog", "pid"),
 }
+# PostgreSQL: transactions of the same user that have written something.
+_WRITING: Final = (
+    "SELECT backend_xid::text FROM pg_stat_activity WHERE backend_xid IS NOT NULL"
+    " AND usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+)
 #: The cause when a deadline is over, or too near.
 TOO_LONG: Final = "it takes too long"
 _UNKNOWN: Final = "the connection was lost in COMMIT, so that nobody knows whether it is stored"
@@ -94,15 +99,16 @@ class Writer:
             seconds = min(self.limits.lock, max(0, until - time.monotonic()))
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
-    def write(self, rows: Sequence[Row], until: float) -> None:
+    def write(self, rows: Sequence[Row], until: float, doubtful: Sequence[Row] = ()) -> None:
         """
         Write rows in one transaction, all or none.
 
         :param rows: as the table takes them; one at least.
         :param until: when to give up (time.monotonic).
+        :param doubtful: those of them that may be there already; they are looked for before.
         :raises NotWritten: they are not there, as far as can be known.
         """
-        _Transaction(self, rows, until).run()
+        _Transaction(self, rows, until, [row for row in doubtful if self.can_find(row)]).run()
 
     def pieces(self, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """:returns: the statements that write these rows, and their values."""
@@ -122,6 +128,9 @@ class Writer:
             .select_from(self._table)
             .where(column("hash") == row["hash"], column("recipient") == row["recipient"])
         )
+        if connection.dialect.name == "mysql":
+            # It waits for a transaction that has written the row and not ended yet.
+            found = found.with_for_update(read=True)
         return bool(connection.execute(found).scalar())
 
 
@@ -132,12 +141,16 @@ class _Transaction:
     :param writer: whose it is.
     :param rows: to write.
     :param until: when to give up (time.monotonic).
+    :param doubtful: those of them that may be there already.
     """
 
-    def __init__(self, writer: Writer, rows: Sequence[Row], until: float) -> None:
+    def __init__(
+        self, writer: Writer, rows: Sequence[Row], until: float, doubtful: Sequence[Row]
+    ) -> None:
         self._writer = writer
         self._rows = rows
         self._until = until
+        self._doubtful = doubtful
         # The session whose COMMIT was sent and not answered.
         self._unknown: int | None = None
         self._losses = 0
@@ -166,6 +179,11 @@ class _Transaction:
         if self._unknown is not None and self._was_committed(connection, self._unknown):
             return
         self._unknown = None
+        if self._doubtful:
+            self._rows = self._missing(connection)
+            if not self._rows:
+                connection.rollback()
+                return
         for statement, values in self._writer.pieces(self._rows):
             self._check_time()
             self._writer.limit_wait(connection, self._until)
@@ -207,6 +225,37 @@ class _Transaction:
     def _check_time(self) -> None:
         if not self._is_time():
             raise NotWritten(Trouble.BUSY, TOO_LONG)
+
+    def _missing(self, connection: Connection) -> list[Row]:
+        """:returns: the rows that are not there."""
+        try:
+            if connection.dialect.name == "postgresql":
+                self._let_others_end(connection)
+            there = {id(row) for row in self._doubtful if self._writer.is_there(connection, row)}
+        except DBAPIError as error:
+            if trouble(error) is not Trouble.REFUSED:
+                raise
+            # We may only write: then nobody can tell, and twice is better than never.
+            connection.rollback()
+            self._doubtful, there = (), set()
+        return [row for row in self._rows if id(row) not in there]
+
+    def _let_others_end(self, connection: Connection) -> None:
+        """
+        Wait for transactions of ours that write just now: one of them may have the row. It is of a
+        process that is no more, or whose connection was lost, and nobody sees it before its end.
+
+        :raises NotWritten: they do not end.
+        """
+        waiting: set[object] | None = None
+        while waiting is None or waiting:
+            found = set(connection.exec_driver_sql(_WRITING).scalars())
+            # PostgreSQL shows the same sessions all through a transaction.
+            connection.rollback()
+            waiting = found if waiting is None else waiting & found
+            if waiting:
+                self._check_time()
+                time.sleep(_PAUSE)
 
     def _was_committed(self, connection: Connection, session: int) -> bool:
         """

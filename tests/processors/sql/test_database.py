@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import ssl
+import subprocess
+import sys
 from typing import Any
 
 import pymysql  # type: ignore[import-untyped]
@@ -39,6 +42,24 @@ class PatienceTests(SynchronousTestCase):
         limits = patience(10.0, read_source("", "x"))
         self.assertEqual((limits.lock, limits.operation), (8.0, 0))
         self.assertLess(patience(1e9, read_source("", "x")).lock * 1000, 2**31)
+
+
+class LockTests(SynchronousTestCase):
+    """What SQLite knows of other programs, it knows by locks on its files."""
+
+    def test_another_program_leaves_the_log_to_us(self) -> None:
+        """Else what is committed from then on is in a file without a name, and lost."""
+        path = self.mktemp()
+        source = read_source("", path)
+        engine = open_database(source, patience(1.0, source), PoolSize(), 8)
+        self.addCleanup(engine.dispose)
+        with engine.connect() as first:
+            first.exec_driver_sql("CREATE TABLE t (x)")
+            first.commit()
+            with engine.connect():
+                look = f"import sqlite3; sqlite3.connect({path!r}).execute('SELECT * FROM t')"
+                subprocess.run([sys.executable, "-c", look], check=True, timeout=60)
+                self.assertTrue(os.path.exists(f"{path}-wal"))
 
 
 class PoolTests(SynchronousTestCase):

@@ -138,6 +138,16 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(self.chain.lines(), [f"{envelope.queued_id}: not stored in mail: no"])
         self.assertNotIn("secret", repr(self.chain.events))
 
+    def test_second_try(self) -> None:
+        """Of a message that may be there: each row is there once."""
+        envelope = self.chain.save(make_envelope(recipients=THREE))
+        envelope.may_be_stored = True
+        self.chain.save(envelope)
+        self.assertEqual(len(self.recipients()), 3)
+        query(self.path, "DELETE FROM mail WHERE recipient = 'b@example.org'")
+        self.chain.save(envelope)
+        self.assertEqual(self.recipients(), ["a@example.org", "c@example.org", "b@example.org"])
+
     def test_too_large_for_the_store(self) -> None:
         """zeroblob fails as a value does that is larger than SQLite can hold."""
         query(

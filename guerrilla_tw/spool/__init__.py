@@ -1,0 +1,1 @@
+"""The spool: messages on the disk that the store does not have yet."""
