@@ -36,19 +36,20 @@ Key = tuple[str, str]
 
 def run(setting: Setting) -> Report:
     """Measure both in turns; of each part the smallest of all rounds counts."""
-    roots = {HERE: ROOT}
-    other = setting.contenders.get(BESIDE)
-    skipped = []
-    if isinstance(other, Guerrilla):
-        if why := other.missing():
-            skipped.append(("costs", other.title, why))
-        else:
-            roots[THERE] = other.root
+    roots, skipped = _roots(setting)
     least: dict[Key, dict[str, float]] = {}
     for number in range(setting.rounds):
-        for metric, root in roots.items():
+        for metric, root in list(roots.items()):
             tell(f"round {number + 1} of {setting.rounds}: {root}")
-            for key, cost in _measure(root, setting.quick).items():
+            try:
+                measured = _measure(root, setting.quick)
+            except LoadError as error:
+                if metric == HERE:
+                    raise
+                skipped.append(("costs", str(root), str(error)))
+                del roots[metric]
+                continue
+            for key, cost in measured.items():
                 costs = least.setdefault(key, {})
                 costs[metric] = min(costs.get(metric, cost), cost)
     results = [
@@ -56,6 +57,16 @@ def run(setting: Setting) -> Report:
         for (group, name), costs in least.items()
     ]
     return Report("costs", (HERE, THERE), Outcome(results, skipped), compared=HERE, absent="-")
+
+
+def _roots(setting: Setting) -> tuple[dict[str, Path], list[tuple[str, str, str]]]:
+    """:returns: the checkouts by column; and what cannot be had, as in :class:`.Outcome`."""
+    other = setting.contenders.get(BESIDE)
+    if not isinstance(other, Guerrilla):
+        return {HERE: ROOT}, []
+    if why := other.missing():
+        return {HERE: ROOT}, [("costs", other.title, why)]
+    return {HERE: ROOT, THERE: other.root}, []
 
 
 def _measure(root: Path, quick: bool) -> dict[Key, float]:
@@ -67,5 +78,5 @@ def _measure(root: Path, quick: bool) -> dict[Key, float]:
         command, capture_output=True, text=True, timeout=_PATIENCE
     )
     if done.returncode:
-        raise LoadError(f"{root}: {done.stderr}")
+        raise LoadError(done.stderr.strip().rpartition("\n")[2])
     return {(group, name): cost for group, name, cost in json.loads(done.stdout)}
