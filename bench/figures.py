@@ -49,6 +49,8 @@ METRICS: Mapping[str, Metric] = {
     "memory": Metric("KiB a client", 1, spread=True),
     "handovers": Metric("hand-overs", 2),
     "unit": Metric("us a unit", 2, spread=True),
+    "part": Metric("us"),
+    "part beside": Metric("us beside"),
     "most": Metric("% on one", 0, spread=True),
 }
 

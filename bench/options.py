@@ -15,6 +15,7 @@ experiments:
   batching   what it brings to write messages in batches, beside the time of an fsync
   processes  guerrilla_tw in two processes beside one, and how clients are divided
   growth     what a unit of work costs as clients, sizes, recipients and workers grow
+  costs      each part of a message's way by itself, in memory: commands, chain, threads, lines
 
 examples:
   python -m bench --quick                            an impression, in two minutes
@@ -30,7 +31,7 @@ the cost of a message is right all the same. "preempted" is how often the server
 processor, in a thousand messages: where that or "others" is high, measure again in a quieter hour.
 """
 
-EXPERIMENTS = ("compare", "latency", "memory", "chains", "batching", "processes", "growth")
+EXPERIMENTS = ("compare", "latency", "memory", "chains", "batching", "processes", "growth", "costs")
 
 
 class Options(argparse.Namespace):

@@ -211,7 +211,7 @@ class ReportTests(SynchronousTestCase):
         ElementTree.fromstring(picture.render(empty))
 
 
-class CommandLineTests(SynchronousTestCase):
+class ProgramTestCase(SynchronousTestCase):
     def run_program(self, *arguments: str) -> tuple[str, str, object]:
         """:returns: what it said, what it complained about, and its status."""
         out, err = StringIO(), StringIO()
@@ -223,6 +223,8 @@ class CommandLineTests(SynchronousTestCase):
                 return out.getvalue(), err.getvalue(), error.code
         return out.getvalue(), err.getvalue(), 0
 
+
+class CommandLineTests(ProgramTestCase):
     def test_list(self) -> None:
         out, err, status = self.run_program("--list", "--beside", ".")
         self.assertEqual((err, status), ("", 0))
@@ -254,3 +256,44 @@ class CommandLineTests(SynchronousTestCase):
         self.assertEqual(known["::1:25"].missing(), f"there is no process {2**22 + 1}")
         self.assertEqual(known["sink"].lacks("implicit"), "it has no TLS")
         self.assertEqual(known["ours"].missing(), "")
+
+
+class CostsTests(ProgramTestCase):
+    """Each part by itself, a few times each."""
+
+    if not sys.platform.startswith("linux"):
+        skip = "what is tested is Linux's"
+
+    def test_every_part_costs_something(self) -> None:
+        file = Path(self.mktemp())
+        _, err, status = self.run_program("costs", "--quick", "--json", str(file))
+        self.assertEqual(status, 0, err)
+        results = json.loads(file.read_text())["results"]
+        self.assertEqual(
+            {result["group"] for result in results},
+            {
+                "A connection",
+                "A message of 2 KB",
+                "The end of a message, in parts",
+                "64 KiB of message data, framed",
+                "A hand-over to a thread and back",
+                "A line for a message",
+                "A line for a connection",
+                "TLS, without the network",
+                "A reply sent by TCP",
+                "An event of a client's",
+            },
+        )
+        for result in results:
+            (cost,) = result["figures"]["part"]
+            self.assertGreater(cost, 0, result)
+
+    def test_another_checkout(self) -> None:
+        """What it has not the benchmark does not miss, but it says so."""
+        other = Path(self.mktemp())
+        (other / "guerrilla_tw").mkdir(parents=True)
+        (other / "guerrilla_tw/__init__.py").touch()
+        out, err, status = self.run_program("costs", "--quick", "--beside", str(other))
+        self.assertEqual(status, 0, err)
+        self.assertRegex(out, "costs: .* skipped: ModuleNotFoundError: ")
+        self.assertIn("MAIL", out)

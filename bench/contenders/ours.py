@@ -49,7 +49,7 @@ class Guerrilla(Contender):
         counted: Path | None = None,
     ) -> None:
         super().__init__(name, title)
-        self._root = root
+        self.root = root
         self._log_level = log_level
         self._backend = backend
         self._server = server or {}
@@ -58,8 +58,8 @@ class Guerrilla(Contender):
 
     def missing(self) -> str:
         """See :meth:`.Contender.missing`."""
-        known = (self._root / "guerrilla_tw").is_dir()
-        return "" if known else f"{self._root} has no guerrilla_tw"
+        known = (self.root / "guerrilla_tw").is_dir()
+        return "" if known else f"{self.root} has no guerrilla_tw"
 
     def command(self, place: Place) -> Sequence[str | Path]:
         """See :meth:`.Contender.command`."""
@@ -97,4 +97,4 @@ class Guerrilla(Contender):
 
     def environment(self) -> Mapping[str, str]:
         """See :meth:`.Contender.environment`."""
-        return python_path(self._root)
+        return python_path(self.root)

@@ -28,6 +28,7 @@ class Report:
     :param compared: a metric, of the picture as well.
     :param bound: whether to say what had no time left.
     :param remarks: what else there is to say.
+    :param absent: stands where a row has no figure and others have one.
     """
 
     experiment: str
@@ -37,6 +38,7 @@ class Report:
     compared: str = "cost"
     bound: bool = False
     remarks: Sequence[str] = ()
+    absent: str = ""
 
     def groups(self) -> Mapping[str, Sequence[Result]]:
         """:returns: the rows of each table."""
@@ -50,7 +52,7 @@ class Report:
         cells: dict[str, Cell] = {}
         for name in self.columns:
             if any(name in result.figures for result in group):
-                cells[METRICS[name].heading] = partial(_figure, name)
+                cells[METRICS[name].heading] = partial(self._figure, name)
                 if name == self.compared and self.reference:
                     cells[f"to {self.reference}"] = self._share
         if self.bound and all("alone" in result.figures for result in group):
@@ -59,22 +61,21 @@ class Report:
         rows += ([each.name, *(cell(each, group) for cell in cells.values())] for each in group)
         return rows
 
+    def _figure(self, name: str, result: Result, group: Sequence[Result]) -> str:
+        if name not in result.figures:
+            return self.absent
+        metric, figures = METRICS[name], result.figures[name]
+        text = metric.text(result.median(name))
+        if metric.spread and len(figures) > 1:
+            text += f" ({metric.text(min(figures))} to {metric.text(max(figures))})"
+        return text
+
     def _share(self, result: Result, group: Sequence[Result]) -> str:
         for other in group:
             if self.reference in (FIRST, other.name):
                 base = other.figures.get(self.compared) and other.median(self.compared)
                 return f"{result.median(self.compared) / base:.2f}" if base else ""
         return ""
-
-
-def _figure(name: str, result: Result, group: Sequence[Result]) -> str:
-    if name not in result.figures:
-        return ""
-    metric, figures = METRICS[name], result.figures[name]
-    text = metric.text(result.median(name))
-    if metric.spread and len(figures) > 1:
-        text += f" ({metric.text(min(figures))} to {metric.text(max(figures))})"
-    return text
 
 
 def _bound(result: Result, group: Sequence[Result]) -> str:
