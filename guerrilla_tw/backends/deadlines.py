@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 Item = TypeVar("Item", bound=Hashable)
 
-# Seconds between two looks at all that there is, at least: where thousands are late, each look takes
-# longer than it takes to give one up.
+# Seconds between two looks at all that there is, at least: where thousands are late, each look
+# takes longer than it takes to give one up.
 _PAUSE = 0.02
 
 
