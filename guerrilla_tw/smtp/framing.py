@@ -16,6 +16,7 @@ from guerrilla_tw.smtp.incoming import IncomingMessage, Sink
 _GOOD_LINE = re.compile(rb"([^\r\n\0]*)\r\n").match
 _CRLF = b"\r\n"
 _DOT = b"\r\n."
+_SEARCH_DOT = re.compile(re.escape(_DOT)).search
 _END_OF_DATA = b"\r\n.\r\n"
 _STUFFED = ord(".")
 # Octets of a piece that is worth it to look for single dots, and how many of them at most.
@@ -292,4 +293,6 @@ def _find_dot(data: bytes) -> int:
         if at >= 2 and data[at - 2 : at] == _CRLF:
             return at - 2
         at += 1
-    return data.find(_DOT, max(at - 2, 0))
+    # It takes half as long as bytes.find.
+    dot = _SEARCH_DOT(data, max(at - 2, 0))
+    return -1 if dot is None else dot.start()
