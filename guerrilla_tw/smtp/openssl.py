@@ -172,9 +172,11 @@ def is_supported() -> bool:
     """:returns: whether this version of pyOpenSSL has what every connection uses."""
     try:
         state = TLSState(TLSContext(SSL.Context(SSL.TLS_SERVER_METHOD)))
+        state.write(b"too early")
         state.read(b"no TLS")
         state.take()
         take_any_certificate()
     except AttributeError:
         return False
-    return True
+    # Which is asked only where something was read.
+    return hasattr(_lib, "BIO_get_mem_data")
