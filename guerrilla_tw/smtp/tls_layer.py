@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from guerrilla_tw.smtp.flow import ITransport
 
 
+# Octets that a client may say when nobody listens any more, before it is cut.
+_MOST_UNHEARD = 2**20
+
+
 class TLSSession(Protocol):
     """What speaks within TLS: a protocol of Twisted's, and an IHandshakeListener."""
 
@@ -46,6 +50,7 @@ class TLSLayer:
         "_is_telling",
         "_session",
         "_state",
+        "_unheard",
         "disconnecting",
         "transport",
     )
@@ -59,6 +64,7 @@ class TLSLayer:
         self._is_open = False
         self._is_telling = False
         self._has_producer = False
+        self._unheard = 0
 
     # For the connection
 
@@ -69,9 +75,7 @@ class TLSLayer:
             self._shake_hands(data)
             data = b""
         if self._is_open:
-            said = self._state.read(data)
-            if said and not self.disconnecting:
-                self._session.dataReceived(said)
+            self._hear(self._state.read(data))
         self._is_telling = False
         if self._state.end is None:
             self._flush()
@@ -96,6 +100,16 @@ class TLSLayer:
         if self._state.shake_hands(data):
             self._is_open = True
             self._session.handshakeCompleted()
+
+    def _hear(self, said: bytes) -> None:
+        if not self.disconnecting:
+            if said:
+                self._session.dataReceived(said)
+            return
+        # After our goodbye, and it costs us as much as what we want to hear.
+        self._unheard += len(said)
+        if self._unheard > _MOST_UNHEARD:
+            self.abortConnection()
 
     def _flush(self) -> None:
         records = self._state.take()

@@ -77,6 +77,17 @@ class TheLayer(TLSTestCase):
         self.assertEqual(connection.transport.writes, 2)
         self.assertEqual(connection.client.recv(100), b"220 hello\r\n")
 
+    def test_who_goes_on_after_our_goodbye_is_cut(self) -> None:
+        """He may finish what he was at, and no more."""
+        connection = self.connect()
+        connection.layer.loseConnection()
+        for _ in range(4):
+            self.assertFalse(connection.transport.aborted)
+            for _ in range(17):
+                connection.layer.dataReceived(connection.say(b"x" * 16_000))
+        self.assertTrue(connection.transport.aborted)
+        self.assertEqual(connection.session.received, b"")
+
     def test_what_comes_behind_the_handshake_is_told(self) -> None:
         connection = Connection(make_tls(self.config()), client_context())
         self.assertRaises(SSL.WantReadError, connection.client.do_handshake)
