@@ -131,6 +131,8 @@ class Conveyor:
 
     def drain(self) -> Deferred[None]:
         """:returns: a Deferred that fires when nothing waits and nothing is in the chain."""
+        # Nothing more is to come.
+        self._in_time.close()
         if not self._busy and not self._waiting:
             return succeed(None)
         assert self._drained is None, "one drain at a time"

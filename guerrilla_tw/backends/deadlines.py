@@ -32,6 +32,7 @@ class Deadlines(Generic[Item]):
         # For none that is later than the first end, while there is one.
         self._timer: IDelayedCall | None = None
         self._timer_end = 0.0
+        self._is_closed = False
 
     def begin(self, item: Item, seconds: float) -> None:
         """
@@ -46,9 +47,16 @@ class Deadlines(Generic[Item]):
     def end(self, item: Item) -> bool:
         """:returns: whether it was done in time; if not, it was given up already."""
         in_time = self._ends.pop(item, None) is not None
-        if not self._ends:
+        # The timer stays for what is to come: one for each message would cost what this saves.
+        if self._is_closed and not self._ends:
             self._stop_timer()
         return in_time
+
+    def close(self) -> None:
+        """Have no timer any more when nothing is left to be done."""
+        self._is_closed = True
+        if not self._ends:
+            self._stop_timer()
 
     def _time_out(self) -> None:
         self._timer = None

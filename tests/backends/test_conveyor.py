@@ -40,6 +40,11 @@ class ConveyorTestCase(SynchronousTestCase):
         self.works: list[Deferred[IResult]] = []
         self.conveyor = self.make_conveyor()
 
+    def assert_no_timer(self) -> None:
+        """Nothing is left to be done in time, nor will be."""
+        self.conveyor.drain()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def make_conveyor(
         self, slots: int = 1, answer: Callable[[Envelope, Task], Any] | None = None
     ) -> Conveyor:
@@ -77,20 +82,20 @@ class Answers(ConveyorTestCase):
         self.conveyor = self.make_conveyor(answer=lambda envelope, task: REFUSED)
         for _ in range(3):
             self.assertIs(self.conveyor.submit(make_envelope()), REFUSED)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
 
     def test_answer_comes_when_the_work_ends(self) -> None:
         reply = self.submit()
         self.assertNoResult(reply)
         self.works[0].callback(SAVED)
         self.assertIs(self.successResultOf(reply), SAVED)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
         self.assertEqual(self.events, [])
 
     def test_answer_of_a_deferred_that_has_fired(self) -> None:
         self.conveyor = self.make_conveyor(answer=lambda envelope, task: succeed(SAVED))
         self.assertIs(self.successResultOf(self.submit()), SAVED)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
         self.assertEqual(self.conveyor.unfinished(), 0)
 
     def test_chain_is_given_envelope_and_task(self) -> None:
@@ -150,7 +155,7 @@ class Slots(ConveyorTestCase):
         self.assertEqual(self.begun, envelopes)
         results = [self.successResultOf(reply) for reply in replies]
         self.assertEqual(results, [SAVED, SAVED, SAVED, REFUSED])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
 
     def assert_any_number_can_have_waited(self, answer: Callable[[], Any]) -> None:
         first: Deferred[IResult] = Deferred()
@@ -286,7 +291,7 @@ class Cancelling(ConveyorTestCase):
         reply = self.submit(envelope)
         reply.cancel()
         self.failureResultOf(reply, CancelledError)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
         self.assertEqual(self.conveyor.unfinished(), 1)
         self.works[0].callback(SAVED)
         self.assertEqual(self.conveyor.unfinished(), 0)
@@ -303,7 +308,7 @@ class Cancelling(ConveyorTestCase):
         self.works[0].callback(SAVED)
         self.assertEqual(self.begun, [envelopes[0], envelopes[2]])
         self.works[1].callback(SAVED)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
         self.assertEqual(self.events, [])
 
     def test_cancelling_what_was_answered_changes_nothing(self) -> None:
@@ -431,4 +436,4 @@ class Draining(ConveyorTestCase):
         self.works[0].callback(SAVED)
         self.assertIs(self.successResultOf(replies[0]), SAVED)
         self.assertEqual(self.begun, envelopes[:1])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()

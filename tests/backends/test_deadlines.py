@@ -36,13 +36,28 @@ class DeadlinesTests(SynchronousTestCase):
         self.clock.advance(3)
         self.assertEqual(self.late, [("b", 5.0), ("d", 8.0)])
 
-    def test_one_timer_and_none_when_there_is_nothing(self) -> None:
+    def test_one_timer_until_nothing_is_to_come(self) -> None:
         for number in range(100):
             self.deadlines.begin(str(number), 5)
-            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        (timer,) = self.clock.getDelayedCalls()
         for number in range(100):
-            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
             self.deadlines.end(str(number))
+        self.deadlines.begin("last", 5)
+        self.assertEqual(self.clock.getDelayedCalls(), [timer])
+        self.deadlines.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [timer])
+        self.deadlines.end("last")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothing_is_left_to_be_done(self) -> None:
+        """The timer ends by itself, or when no more is to come."""
+        self.deadlines.begin("a", 5)
+        self.deadlines.end("a")
+        self.clock.advance(5)
+        self.assertEqual((self.late, self.clock.getDelayedCalls()), ([], []))
+        self.deadlines.begin("b", 5)
+        self.deadlines.end("b")
+        self.deadlines.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_many_that_end_one_after_the_other_are_given_up_together(self) -> None:

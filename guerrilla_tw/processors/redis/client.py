@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from txredisapi import ConnectionError, RedisError  # type: ignore[import-untyped]
 
 from guerrilla_tw.processors.redis.endpoint import RedisEndpoint
@@ -22,6 +23,8 @@ InlineCallbacks = Generator[Deferred[Any], Any, None]
 
 # Seconds to make a connection, and again for the first answers on it.
 _CONNECT_TIMEOUT = 5.0
+# Connections that a message is tried on.
+_TRIES = 3
 # Redis says this of more octets than its proto-max-bulk-len, by default 512 MiB.
 _TOO_LARGE = "invalid bulk length"
 
@@ -72,31 +75,53 @@ class RedisClient:
         closed: Deferred[None] = self._pool.disconnect()
         return closed
 
-    @inlineCallbacks
-    def setex(self, key: str, seconds: int, data: bytes) -> InlineCallbacks:
+    def setex(self, key: str, seconds: int, data: bytes, tries: int = _TRIES) -> Deferred[None]:
         """
         Write a key. To give up is to cancel.
 
         :param seconds: until Redis forgets it.
-        :raises RedisUnavailable: it was not written, as far as is known.
-        :raises TooLargeForRedis: it never will be.
+        :param tries: on a connection each.
+        :returns: a Deferred. It fails with RedisUnavailable if it was not written, as far as is
+            known, and with TooLargeForRedis if it never will be.
         """
-        for again in (True, True, False):
-            connection = self._pool.take(len(data)) or (yield self._pool.wait(len(data)))
-            try:
-                check_reply((yield connection.setex(key, seconds, data)))
-            except ConnectionError as error:
-                self._pool.retire(connection, cause_of(error))
-                # Perhaps before Redis saw the message; and to write a key twice does no harm. The
-                # next connection may have had its trial just before Redis ended, too.
-                if not again:
-                    raise RedisUnavailable(cause_of(error)) from None
-            except BaseException as error:
-                self._judge(connection, error)
-                raise
-            else:
-                self._pool.give_back(connection, len(data))
-                return
+        connection = self._pool.take(len(data))
+        if connection is not None:
+            return self._write(connection, key, seconds, data, tries)
+        waiting = self._pool.wait(len(data))
+        return waiting.addCallback(self._write, key, seconds, data, tries)
+
+    def _write(
+        self, connection: RedisConnection, key: str, seconds: int, data: bytes, tries: int
+    ) -> Deferred[None]:
+        try:
+            answer = connection.setex(key, seconds, data)
+        except ConnectionError:
+            answer = fail()
+        return answer.addBoth(self._answered, connection, key, seconds, data, tries - 1)
+
+    def _answered(
+        self,
+        reply: object,
+        connection: RedisConnection,
+        key: str,
+        seconds: int,
+        data: bytes,
+        tries: int,
+    ) -> Deferred[None] | None:
+        try:
+            check_reply(reply.value if isinstance(reply, Failure) else reply)
+        except ConnectionError as error:
+            self._pool.retire(connection, cause_of(error))
+            # Perhaps before Redis saw the message; and to write a key twice does no harm. The next
+            # connection may have had its trial just before Redis ended, too.
+            if not tries:
+                raise RedisUnavailable(cause_of(error)) from None
+            return self.setex(key, seconds, data, tries)
+        except BaseException as error:
+            self._judge(connection, error)
+            raise
+        self._pool.give_back(connection, len(data))
+        return None
 
     def _judge(self, connection: RedisConnection, error: BaseException) -> None:
         """

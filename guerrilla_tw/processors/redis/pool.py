@@ -39,6 +39,7 @@ _REPEATED = re.compile(r",? with args beginning with.*", re.DOTALL)
 # come at the same time share a system call each way, and no message waits behind a large one.
 _ROOM = 2**16
 
+_OK = b"+OK\r\n"
 _NOT_REDIS = "what answers is not Redis"
 
 
@@ -51,6 +52,8 @@ class RedisConnection(RedisProtocol):  # type: ignore[misc]
 
     factory: RedisPool
     load = 0
+    # Whether what comes next is the beginning of an answer: none of ours has more than a line.
+    _is_between_answers = True
 
     @property
     def has_room(self) -> bool:
@@ -93,6 +96,12 @@ class RedisConnection(RedisProtocol):  # type: ignore[misc]
         return answer
 
     def dataReceived(self, data: bytes) -> None:
+        # Hardly anything else ever comes, and the parent takes four times as long for it.
+        if self._is_between_answers and data == _OK * (len(data) // len(_OK)):
+            for _ in range(len(data) // len(_OK)):
+                self.replyQueue.put("OK")
+            return
+        self._is_between_answers = data.endswith(b"\r\n")
         try:
             super().dataReceived(data)
         except ValueError:

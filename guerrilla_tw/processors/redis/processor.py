@@ -78,6 +78,7 @@ class RedisStore:
 
     def shutdown(self) -> Deferred[None] | None:
         """Close all connections."""
+        self._in_time.close()
         return self._client.close() if self._client is not None else None
 
     def save(self, envelope: Envelope) -> Deferred[IResult | None]:
