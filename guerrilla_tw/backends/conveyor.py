@@ -1,4 +1,11 @@
-"""The conveyor: envelopes wait in order, take a slot, go through the chain, free the slot."""
+"""
+The conveyor: envelopes wait, take a slot, go through the chain, free the slot.
+
+Those that came first go first. But where more come than can be done, that would have each of them
+wait until its time is nearly up, and then begun too late: done for nobody, since the client was
+told to try again, and stored twice when he does. So whoever came last goes first as long as the
+first has waited for long: what is done is done in time, and the others are told to try again.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +31,8 @@ from guerrilla_tw.mail.envelope import Envelope
 # Each client has one message in flight, so a server's max_clients bounds the conveyor long
 # before this does. It is for embedders that feed a Gateway without clients.
 _CAPACITY = 10_000
+# Of the timeout: who has waited longer shows that more come than can be done.
+_LONG_WAIT = 0.1
 
 _TRY_AGAIN = "the client is told to try again"
 _SPOOLED = "it is left to the spool"
@@ -209,13 +218,18 @@ class Conveyor:
         # One loop for all: one for each answer, the one within the other, would overflow the stack.
         self._advancing = True
         while self._waiting and self._busy < self._slots:
-            job = self._waiting.popleft()
+            job = self._next()
             outcome = self._process(job.envelope)
             if isinstance(outcome, Deferred):
                 outcome.addCallback(self._finish, job)
             else:
                 self._finish(outcome, job)
         self._advancing = False
+
+    def _next(self) -> _Job:
+        left = self._waiting[0].envelope.answer_by - self._clock.seconds()
+        is_long = left < (1 - _LONG_WAIT) * self._timeout
+        return self._waiting.pop() if is_long else self._waiting.popleft()
 
     def _time_out(self, job: _Job) -> None:
         has_begun = job not in self._waiting

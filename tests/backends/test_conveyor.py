@@ -127,6 +127,19 @@ class Slots(ConveyorTestCase):
             self.assertIs(self.successResultOf(reply), SAVED)
         self.assertEqual(self.conveyor.unfinished(), 0)
 
+    def test_last_come_first_served_where_more_come_than_can_be_done(self) -> None:
+        """What is begun is done in time, and not for a client who was told to try again."""
+        (in_chain, _), (_, waiting) = self.submit_many(2)
+        self.clock.advance(TIMEOUT - 0.01)
+        (newcomer,), (reply,) = self.submit_many(1)
+        self.works[0].callback(SAVED)
+        self.assertEqual(self.begun, [in_chain, newcomer])
+        self.clock.advance(0.01)
+        self.assertIs(self.successResultOf(waiting), TIMED_OUT)
+        self.works[1].callback(SAVED)
+        self.assertIs(self.successResultOf(reply), SAVED)
+        self.assertEqual(self.begun, [in_chain, newcomer])
+
     def test_answers_at_once_to_those_that_waited(self) -> None:
         first: Deferred[IResult] = Deferred()
         answers: list[Any] = [first, SAVED, succeed(SAVED), REFUSED]
