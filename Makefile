@@ -4,6 +4,8 @@ PYTHON ?= python3
 CONFIG ?= examples/guerrilla.json
 SECONDS ?= 60
 BENCH ?=
+ROUNDS ?= 20
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +14,7 @@ READY := $(VENV)/.ready
 # Debian keeps smtp-source where only root looks.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help venv run test fuzz bench lint audit pins docs clean
+.PHONY: help venv run test fuzz chaos bench lint audit pins docs clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -52,6 +54,10 @@ bench: $(READY) ## measure it beside other servers (BENCH="--quick"; BENCH=--hel
 	    --no-fund --no-audit --omit=optional --prefix $(HARAKA) Haraka@3; } || \
 	    echo "Haraka is left out: npm cannot install it here" >&2
 	@$(BIN)/python -m bench $(BENCH)
+
+chaos: $(READY) ## have faults happen under load, and look for what is lost (ROUNDS=20 SEED=any)
+	@tools/test_programs.sh
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(READY) ## check style, types, the arrows between modules, and the documentation
 	$(BIN)/ruff check

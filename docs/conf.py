@@ -17,7 +17,8 @@ copyright = author
 version = release = guerrilla_tw.__version__
 
 extensions = ["sphinx.ext.autodoc", "replies", "settings", "signatures", "zope_interfaces"]
-exclude_patterns = ["_build"]
+# The others are parts of a page.
+exclude_patterns = ["_build", "reliability/*.rst"]
 
 # Nothing is looked up in the network, so the names of others cannot be links.
 nitpicky = True

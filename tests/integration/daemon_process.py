@@ -130,13 +130,14 @@ class Process:
         self.finish()
 
 
-def wait_until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = DEADLINE) -> None:
     """
     Wait for what no process tells of: a file, a port.
 
+    :param seconds: to the deadline.
     :raises AssertionError: it did not come before the deadline.
     """
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)

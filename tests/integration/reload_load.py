@@ -20,12 +20,12 @@ from pathlib import Path
 from threading import Event, Thread
 
 from tests.integration.daemon_process import wait_until
+from tests.integration.messages import message, token_of
 from tests.integration.programs import DEADLINE
 from tests.integration.reload_changes import HOST, Configuration
 from tests.integration.reload_clients import Crowd
 from tests.integration.reload_daemon import ReloadedDaemon, Sample, stored
 from tests.integration.reload_record import Record, Talk, Trouble
-from tests.integration.store_load import message, token_of
 
 # Messages that are answered before the first reload, between two, and without any.
 _BEFORE = 100

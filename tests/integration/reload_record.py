@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from threading import Condition
 from typing import NamedTuple
 
+from tests.integration.messages import message
 from tests.integration.programs import DEADLINE
-from tests.integration.store_load import message
 
 Address = tuple[str, int] | str
 # Of a message that is sent slowly.

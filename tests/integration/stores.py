@@ -14,13 +14,7 @@ from typing import Any
 
 from guerrilla_tw.processors.sql.schema import create_tables
 from tests.integration.daemon_process import ROOT
-from tests.integration.store_under_test import (
-    Fault,
-    Stored,
-    StoreUnderTest,
-    full_disk,
-    make_small_disk,
-)
+from tests.integration.store_under_test import Fault, Stored, StoreUnderTest
 from tests.servers.mariadb import DATABASE as MARIADB_DATABASE
 from tests.servers.mariadb import MariaDb
 from tests.servers.php_fpm import PhpFpm
@@ -28,7 +22,8 @@ from tests.servers.postgresql import DATABASE as POSTGRESQL_DATABASE
 from tests.servers.postgresql import PASSWORD, PostgreSql
 from tests.servers.redis import RedisServer
 
-_SELECT = "SELECT hash, body, mail FROM new_mail"
+_SELECT = "SELECT hash, recipient, body, mail FROM new_mail"
+_CLEAR = "DELETE FROM new_mail"
 
 
 class SqliteStore(StoreUnderTest):
@@ -37,34 +32,31 @@ class SqliteStore(StoreUnderTest):
     title = "SQLite"
 
     def open(self) -> None:
+        directory = self.directory / "sqlite"
+        directory.mkdir()
+        self.keep_in(directory)
+        self._path = directory / "mail.sqlite3"
         self.settings |= {
             "save_process": "HeadersParser|Hasher|Header|Compressor|Sql",
             "sql_driver": "sqlite3",
-            "sql_dsn": str(self.directory / "mail.sqlite3"),
+            "sql_dsn": str(self._path),
             "mail_table": "new_mail",
         }
-        lock = sqlite3.connect(
-            self.directory / "mail.sqlite3", isolation_level=None, check_same_thread=False
-        )
+        create_tables(self.settings)
+        lock = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self.cleanup.callback(lock.close)
-        self.faults["locked"] = Fault(
+        self.faults["store locked"] = Fault(
             lambda: lock.execute("BEGIN IMMEDIATE"), lambda: lock.execute("ROLLBACK")
         )
 
     def stored(self) -> Iterator[Stored]:
-        with closing(sqlite3.connect(self.directory / "mail.sqlite3")) as database:
+        with closing(sqlite3.connect(self._path)) as database:
             yield from _inflated(database.execute(_SELECT).fetchall())
 
-
-class FullSqliteStore(SqliteStore):
-    """SQLite on a file system without room; to make one needs root."""
-
-    title = "SQLite, small disk"
-
-    def open(self) -> None:
-        make_small_disk(self)
-        super().open()
-        self.faults = {"full": full_disk(self.directory)}
+    def clear(self) -> None:
+        with closing(sqlite3.connect(self._path)) as database:
+            database.execute(_CLEAR)
+            database.commit()
 
 
 class MaildirStore(StoreUnderTest):
@@ -73,32 +65,30 @@ class MaildirStore(StoreUnderTest):
     title = "MailDir"
 
     def open(self) -> None:
-        root = self.directory / "mail"
-        root.mkdir()
-        away = self.directory / "away"
+        directory = self.directory / "maildir"
+        directory.mkdir()
+        self.keep_in(directory)
+        self._root = directory / "mail"
+        self._root.mkdir()
+        away = directory / "away"
         self.settings |= {
             "save_process": "HeadersParser|Hasher|Header|MailDir",
-            "maildir_path": f"{root}/[user]",
+            "maildir_path": f"{self._root}/[user]",
         }
-        self.faults["away"] = Fault(lambda: root.rename(away), lambda: _put_back(away, root))
+        self.faults["store away"] = Fault(
+            lambda: self._root.rename(away), lambda: _put_back(away, self._root)
+        )
 
     def stored(self) -> Iterator[Stored]:
-        for name in os.listdir(self.directory / "mail"):
-            box = mailbox.Maildir(self.directory / "mail" / name, create=False)
+        for name in os.listdir(self._root):
+            box = mailbox.Maildir(self._root / name, create=False)
             for key in box.iterkeys():
                 # Line ends are LF there.
-                yield Stored("", box.get_bytes(key).replace(b"\n", b"\r\n"))
+                yield Stored("", name, box.get_bytes(key).replace(b"\n", b"\r\n"))
 
-
-class FullMaildirStore(MaildirStore):
-    """Maildirs on a file system without room; to make one needs root."""
-
-    title = "MailDir, small disk"
-
-    def open(self) -> None:
-        make_small_disk(self)
-        super().open()
-        self.faults = {"full": full_disk(self.directory)}
+    def clear(self) -> None:
+        for path in self._root.iterdir():
+            shutil.rmtree(path)
 
 
 class MySqlStore(StoreUnderTest):
@@ -112,17 +102,19 @@ class MySqlStore(StoreUnderTest):
         self.serve(self.mariadb)
         self.settings |= {
             "save_process": self.chain,
-            "mysql_host": f"127.0.0.1:{self.mariadb.port}",
+            "mysql_host": f"127.0.0.1:{self.connect(self.mariadb.port)}",
             "mysql_db": MARIADB_DATABASE,
             "mysql_user": "root",
             "mysql_pass": "",
             "mail_table": "new_mail",
         }
         create_tables(self.settings)
-        self.befall(self.mariadb)
 
     def stored(self) -> Iterator[Stored]:
         yield from _inflated(self.mariadb.execute(_SELECT))
+
+    def clear(self) -> None:
+        self.mariadb.execute(_CLEAR)
 
 
 class BatchedMySqlStore(MySqlStore):
@@ -143,7 +135,7 @@ class PostgreSqlStore(StoreUnderTest):
     def open(self) -> None:
         self.postgresql = PostgreSql()
         self.serve(self.postgresql)
-        address = f"127.0.0.1:{self.postgresql.port}/{POSTGRESQL_DATABASE}"
+        address = f"127.0.0.1:{self.connect(self.postgresql.port)}/{POSTGRESQL_DATABASE}"
         self.settings |= {
             "save_process": "HeadersParser|Hasher|Header|Compressor|Sql",
             "sql_driver": "postgres",
@@ -151,10 +143,12 @@ class PostgreSqlStore(StoreUnderTest):
             "mail_table": "new_mail",
         }
         create_tables(self.settings)
-        self.befall(self.postgresql)
 
     def stored(self) -> Iterator[Stored]:
         yield from _inflated(self.postgresql.execute(_SELECT))
+
+    def clear(self) -> None:
+        self.postgresql.execute(_CLEAR)
 
 
 class BatchedPostgreSqlStore(PostgreSqlStore):
@@ -177,12 +171,11 @@ class RedisStore(StoreUnderTest):
 
     def open(self) -> None:
         self.redis = RedisServer(*self.options)
-        self.serve(self.redis)
+        self.serve(self.redis, forgets=self.forgets)
         self.settings |= {
             "save_process": "HeadersParser|Hasher|Header|Compressor|Redis",
-            "redis_interface": self.redis.address,
+            "redis_interface": f"127.0.0.1:{self.connect(self.redis.port)}",
         }
-        self.befall(self.redis, forgets=self.forgets)
 
     def stored(self) -> Iterator[Stored]:
         keys = self.redis.ask("KEYS", "*")
@@ -193,7 +186,10 @@ class RedisStore(StoreUnderTest):
             if len(key) == 32:
                 value = self.redis.ask("GET", key.decode())
                 assert isinstance(value, bytes)
-                yield Stored(key.decode(), zlib.decompress(value))
+                yield Stored(key.decode(), "", zlib.decompress(value))
+
+    def clear(self) -> None:
+        self.redis.ask("FLUSHALL")
 
 
 class ForgetfulRedisStore(RedisStore):
@@ -211,7 +207,7 @@ class RedisAndMySqlStore(RedisStore):
     chain = "HeadersParser|Debugger|Hasher|Header|Compressor|Redis|MySql"
 
     def open(self) -> None:
-        self.mysql = MySqlStore(self.directory)
+        self.mysql = MySqlStore(self.directory, network=self._has_network, small=self._is_small)
         self.cleanup.callback(self.mysql.close)
         super().open()
         self.settings = {**self.mysql.settings, **self.settings, "save_process": self.chain}
@@ -219,11 +215,15 @@ class RedisAndMySqlStore(RedisStore):
     def stored(self) -> Iterator[Stored]:
         """What is in both, and where GuerrillaDbRedis has a message in the row, that."""
         in_redis = {stored.key: stored.octets for stored in super().stored()}
-        for key, body, mail in self.mysql.mariadb.execute(_SELECT):
+        for key, recipient, body, mail in self.mysql.mariadb.execute(_SELECT):
             if body != "redis":
-                yield from _inflated([(key, body, mail)])
+                yield from _inflated([(key, recipient, body, mail)])
             elif key in in_redis:
-                yield Stored(key, in_redis[key])
+                yield Stored(key, recipient, in_redis[key])
+
+    def clear(self) -> None:
+        super().clear()
+        self.mysql.clear()
 
 
 class MySqlAndRedisStore(RedisAndMySqlStore):
@@ -241,13 +241,6 @@ class GuerrillaDbRedisStore(RedisAndMySqlStore):
 
     title = "GuerrillaDbRedis, fault in Redis"
     chain = "GuerrillaDbRedis"
-
-    def open(self) -> None:
-        super().open()
-        self.faults = {
-            name: fault._replace(meanwhile=fault.meanwhile and "2")
-            for name, fault in self.faults.items()
-        }
 
 
 class GuerrillaRedisDbStore(MySqlAndRedisStore):
@@ -276,19 +269,21 @@ class FastCgiStore(StoreUnderTest):
             "fcgi_script_filename_save": str(script),
             **self.php.settings,
         }
-        self.befall(self.php)
 
     def stored(self) -> Iterator[Stored]:
         # One without a note was cut off; its client was not told that it is stored.
         for note in self._mail.glob("*.json"):
             if note.stat().st_size:
-                yield Stored("", note.with_suffix(".eml").read_bytes())
+                yield Stored("", "", note.with_suffix(".eml").read_bytes())
+
+    def clear(self) -> None:
+        for path in self._mail.iterdir():
+            path.unlink()
 
 
 #: What the command line calls them.
 STORES: Mapping[str, type[StoreUnderTest]] = {
     "sqlite": SqliteStore,
-    "sqlite-full": FullSqliteStore,
     "mysql": MySqlStore,
     "mysql-batches": BatchedMySqlStore,
     "postgresql": PostgreSqlStore,
@@ -300,15 +295,14 @@ STORES: Mapping[str, type[StoreUnderTest]] = {
     "guerrilladbredis": GuerrillaDbRedisStore,
     "guerrillaredisdb": GuerrillaRedisDbStore,
     "maildir": MaildirStore,
-    "maildir-full": FullMaildirStore,
     "fastcgi": FastCgiStore,
 }
 
 
 def _inflated(rows: list[Any]) -> Iterator[Stored]:
-    for key, body, mail in rows:
+    for key, recipient, body, mail in rows:
         octets = bytes(mail)
-        yield Stored(key, zlib.decompress(octets) if body == "gzip" else octets)
+        yield Stored(key, recipient, zlib.decompress(octets) if body == "gzip" else octets)
 
 
 def _put_back(away: Path, root: Path) -> None:

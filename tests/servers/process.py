@@ -19,6 +19,10 @@ from tests.integration.programs import DEADLINE
 _NOBODY = "nobody"
 
 
+class ServerEnded(AssertionError):
+    """A server is no more, and nobody has ended it."""
+
+
 class PrivateServer:
     """
     A server in a temporary directory. Use as ``test.addCleanup(server.close)``.
@@ -72,7 +76,8 @@ class PrivateServer:
 
     def _is_up(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, f"{self.command()[0]} ended:\n{self.output()}"
+        if self._process.poll() is not None:
+            raise ServerEnded(f"{self.command()[0]} ended:\n{self.output()}")
         return self.is_ready()
 
     def output(self) -> str:
@@ -95,6 +100,15 @@ class PrivateServer:
         assert self._process is not None
         self._process.wait(DEADLINE)
         self._process = None
+
+    def start_again(self) -> None:
+        """Start it if it has ended by itself, or is about to."""
+        assert self._process is not None
+        try:
+            wait_until(self._is_up)
+        except ServerEnded:
+            self.kill()
+            self.start()
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM), and wait until it has."""
