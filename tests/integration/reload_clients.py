@@ -30,12 +30,12 @@ class Crowd:
         self, record: Record, smtp: Address, smtps: Address, lmtp: Address, count: int
     ) -> None:
         self.record = record
-        self._smtp = smtp
-        self._smtps = smtps
+        self.smtp = smtp
+        self.smtps = smtps
         self._lmtp = lmtp
-        self._tls = ssl.create_default_context()
-        self._tls.check_hostname = False
-        self._tls.verify_mode = ssl.CERT_NONE
+        self.tls = ssl.create_default_context()
+        self.tls.check_hostname = False
+        self.tls.verify_mode = ssl.CERT_NONE
         self.sorts: dict[str, Callable[[Iterator[str]], None]] = {
             "a connection for each": self._each,
             "kept": self._kept,
@@ -46,12 +46,16 @@ class Crowd:
             "LMTP": self._lmtp_kept,
             "idle": self._idle,
         }
+        self.choose_sorts()
         self._failures: list[BaseException] = []
         names = [list(self.sorts)[number % len(self.sorts)] for number in range(count)]
         self._threads = [
             Thread(target=self._run, args=(number, sort), daemon=True)
             for number, sort in enumerate(names)
         ]
+
+    def choose_sorts(self) -> None:
+        """Say what clients there are, where they are others."""
 
     def start(self) -> None:
         """Begin."""
@@ -71,7 +75,7 @@ class Crowd:
         assert not any(thread.is_alive() for thread in self._threads), "a client hangs"
 
     def _run(self, number: int, sort: str) -> None:
-        tokens = (f"{number}-{serial}" for serial in range(10**9))
+        tokens = self.tokens(number)
         try:
             while not self.record.stopping:
                 with suppress(Trouble):
@@ -79,11 +83,16 @@ class Crowd:
         except BaseException as failure:
             self._failures.append(failure)
 
+    def tokens(self, number: int) -> Iterator[str]:
+        """:returns: of the messages of a client, each when it is its time."""
+        return (f"{number}-{serial}" for serial in range(10**9))
+
     @contextmanager
-    def _talk(
+    def talk(
         self, sort: str, address: Address, hello: str = "EHLO", *, implicit: bool = False
     ) -> Iterator[Talk]:
-        tls = self._tls if implicit else None
+        """Have a connection that begins and ends in good manners."""
+        tls = self.tls if implicit else None
         with closing(Talk(self.record, sort, address, tls)) as talk:
             talk.command(f"{hello} client.example.com")
             yield talk
@@ -96,44 +105,44 @@ class Crowd:
             yield next(tokens)
 
     def _each(self, tokens: Iterator[str]) -> None:
-        with self._talk("a connection for each", self._smtp) as talk:
+        with self.talk("a connection for each", self.smtp) as talk:
             talk.deliver(next(tokens))
 
     def _kept(self, tokens: Iterator[str]) -> None:
-        with self._talk("kept", self._smtp) as talk:
+        with self.talk("kept", self.smtp) as talk:
             for token in self._some(tokens):
                 talk.deliver(token)
 
     def _pipelined(self, tokens: Iterator[str]) -> None:
-        with self._talk("pipelined", self._smtp) as talk:
+        with self.talk("pipelined", self.smtp) as talk:
             for token in self._some(tokens):
                 talk.deliver_at_once([token, *(next(tokens) for _ in range(_PIPELINED - 1))])
 
     def _slow(self, tokens: Iterator[str]) -> None:
         """A message takes as long as several reloads."""
-        with self._talk("slow", self._smtp) as talk:
+        with self.talk("slow", self.smtp) as talk:
             for token in self._some(tokens):
                 talk.deliver(token, self._reloads())
 
     def _starttls(self, tokens: Iterator[str]) -> None:
-        with self._talk("STARTTLS", self._smtp) as talk:
-            talk.start_tls(self._tls)
+        with self.talk("STARTTLS", self.smtp) as talk:
+            talk.start_tls(self.tls)
             for token in self._some(tokens):
                 talk.deliver(token)
 
     def _implicit(self, tokens: Iterator[str]) -> None:
-        with self._talk("implicit TLS", self._smtps, implicit=True) as talk:
+        with self.talk("implicit TLS", self.smtps, implicit=True) as talk:
             for token in self._some(tokens):
                 talk.deliver(token)
 
     def _lmtp_kept(self, tokens: Iterator[str]) -> None:
-        with self._talk("LMTP", self._lmtp, "LHLO") as talk:
+        with self.talk("LMTP", self._lmtp, "LHLO") as talk:
             for token in self._some(tokens):
                 talk.deliver(token)
 
     def _idle(self, _: Iterator[str]) -> None:
         """From the first reload to the last, and nobody says a word to it."""
-        with self._talk("idle", self._smtp) as talk:
+        with self.talk("idle", self.smtp) as talk:
             for _reload in self._reloads():
                 talk.check_silence()
                 if self.record.stopping:

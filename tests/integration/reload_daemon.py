@@ -33,6 +33,21 @@ class Sample(NamedTuple):
     threads: int
 
 
+def look_at(pid: int) -> Sample:
+    """:returns: what a process has now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return Sample(_number("VmRSS", status), len(open_files(pid)), _number("Threads", status))
+
+
+def open_files(pid: int) -> list[str]:
+    """:returns: what the descriptors of a process are."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(path))
+    return found
+
+
 class ReloadedDaemon:
     """
     The daemon. Its main log is standard error, or a file whose name begins with ``main``.
@@ -46,7 +61,6 @@ class ReloadedDaemon:
         self._directory = directory
         self._process = Process([*FOREGROUND, "guerrilla", "--config", str(config)], directory)
         self.kill = self._process.kill
-        self._self = Path(f"/proc/{self._process.pid}")
         # How much was read of it, and of the files by their inode, which keep it when moved.
         self._stderr = 0
         self._files: dict[int, int] = {}
@@ -131,27 +145,18 @@ class ReloadedDaemon:
 
     def sample(self) -> Sample:
         """:returns: what it has now."""
-        memory = threads = 0
-        for process in self._processes():
-            status = (process / "status").read_text()
-            memory += _number("VmRSS", status)
-            threads += _number("Threads", status)
-        return Sample(memory, len(self._open()), threads)
+        samples = [look_at(pid) for pid in self._processes()]
+        return Sample(*map(sum, zip(*samples, strict=True)))
 
-    def _processes(self) -> Iterator[Path]:
+    def _processes(self) -> Iterator[int]:
         """:returns: its own, and those that it has started."""
-        yield self._self
-        for pid in (self._self / "task" / self._self.name / "children").read_text().split():
-            yield self._self.parent / pid
+        pid = self._process.pid
+        yield pid
+        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
     def _open(self) -> list[str]:
         """:returns: what its descriptors are."""
-        found = []
-        for process in self._processes():
-            for path in (process / "fd").iterdir():
-                with suppress(FileNotFoundError):
-                    found.append(os.readlink(path))
-        return found
+        return [name for pid in self._processes() for name in open_files(pid)]
 
     def _sockets(self) -> Iterator[tuple[str, str]]:
         """:returns: the place and the state of each socket of TCP."""
