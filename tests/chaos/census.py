@@ -77,7 +77,6 @@ def census(svc: IBackendService) -> Callable[[IProcessor], IProcessor]:
         listening.append(svc.reactor.listenUNIX(path, factory))
 
     def close() -> Deferred[None]:
-        os.unlink(path)
         closed: Deferred[None] = listening.pop().stopListening()
         return closed
 

@@ -105,6 +105,8 @@ class Troubled:
         return self._svc.defer_to_worker(wait)
 
     def _nonsense(self) -> list[Any]:
-        two = RecipientResults([Result(250, "2.0.0", "OK"), Result(451, "4.3.0", "not OK")])
+        # No message has so many recipients.
+        yes, no = Result(250, "2.0.0", "OK"), Result(451, "4.3.0", "not OK")
+        many = RecipientResults([yes, no] * 5)
         deferred: Deferred[Any] = succeed(b"\xff")
-        return [None, "250 OK", 250, object(), deferred, {"code": 250}, two]
+        return [None, "250 OK", 250, object(), deferred, {"code": 250}, many]

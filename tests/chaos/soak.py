@@ -15,17 +15,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.census import PLUGIN, ask
 from tests.chaos.daemon import Daemon
 from tests.chaos.mixed_crowd import MixedCrowd
-from tests.chaos.picture import Panel, Span, draw
-from tests.chaos.slope import Allowance, Trend, judge
+from tests.chaos.soak_report import Found, picture, report
 from tests.integration.daemon_process import free_port
 from tests.integration.messages import message, token_of
 from tests.integration.reload_daemon import look_at
@@ -38,46 +35,6 @@ _HOST = "127.0.0.1"
 _SAMPLE, _RELOAD, _ROTATION = 10.0, 45.0, 120.0
 # Seconds that it may take to become what it stays; of a short run a quarter.
 _WARM_UP = 300.0
-#: By how much each may grow after that.
-ALLOWANCES: Mapping[str, Allowance] = {
-    "memory, MiB": Allowance(0.03, 2.0),
-    "open files": Allowance(0.05, 3.0),
-    "threads": Allowance(0.0, 1.0),
-    "deferreds": Allowance(0.1, 15.0),
-    "delayed calls": Allowance(0.1, 10.0),
-    "sessions": Allowance(0.1, 5.0),
-    "envelopes": Allowance(0.1, 10.0),
-    "objects": Allowance(0.03, 2000.0),
-}
-
-
-@dataclass
-class Found:
-    """
-    What came of it.
-
-    :ivar seconds: when each sample was taken.
-    :ivar samples: the values of each quantity, all processes together.
-    :ivar faults: what is wrong, by its kind.
-    :ivar figures: other numbers.
-    """
-
-    seconds: list[float] = field(default_factory=list)
-    samples: dict[str, list[float]] = field(default_factory=lambda: {n: [] for n in ALLOWANCES})
-    faults: dict[str, list[str]] = field(default_factory=dict)
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def points(self, name: str, after: float = 0.0) -> list[tuple[float, float]]:
-        """:returns: the samples of a quantity."""
-        pairs = zip(self.seconds, self.samples[name], strict=True)
-        return [pair for pair in pairs if pair[0] >= after]
-
-    def trends(self, after: float) -> dict[str, Trend]:
-        """:param after: how many seconds there is nothing to see in."""
-        return {
-            name: judge(self.points(name, after), allowance)
-            for name, allowance in ALLOWANCES.items()
-        }
 
 
 class Soak:
@@ -226,22 +183,6 @@ def _config(directory: Path, processes: int, smtp: int, smtps: int, lmtp: str) -
     }
 
 
-def _picture(found: Found, warm_up: float) -> str:
-    panels = [
-        Panel("memory (resident), MiB", [("", found.points("memory, MiB"))]),
-        Panel(
-            "open files and threads",
-            [(name, found.points(name)) for name in ("open files", "threads")],
-        ),
-        Panel(
-            "live objects of Python",
-            [(name, found.points(name)) for name in ("deferreds", "delayed calls", "sessions")],
-        ),
-        Panel("all objects of Python", [("", found.points("objects"))]),
-    ]
-    return draw("The daemon over time", panels, [Span(0, warm_up, "not judged")])
-
-
 def main() -> int:
     """:returns: the exit status: 1 if something grows, or is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
@@ -262,22 +203,8 @@ def main() -> int:
         measured = {**vars(found), "trends": {n: t._asdict() for n, t in trends.items()}}
         options.json.write_text(json.dumps(measured, indent=1))
     if options.svg:
-        options.svg.write_text(_picture(found, warm_up))
-    return _report(found, trends)
-
-
-def _report(found: Found, trends: Mapping[str, Trend]) -> int:
-    print(", ".join(f"{name}: {value:,}" for name, value in found.figures.items()))
-    for name, faults in found.faults.items():
-        print(f"{name}: {len(faults)}", *faults[:5])
-    for name, trend in trends.items():
-        verdict = "flat" if trend.is_flat else "GROWS"
-        print(
-            f"{name}: {verdict}; median {trend.median:,.1f}, growth {trend.growth:+,.1f} "
-            f"(allowed {trend.allowed:,.1f})"
-        )
-    is_bad = any(found.faults.values()) or not all(trend.is_flat for trend in trends.values())
-    return int(is_bad)
+        options.svg.write_text(picture(found, warm_up))
+    return report(found, trends)
 
 
 if __name__ == "__main__":
