@@ -82,28 +82,33 @@ class Spool:
         path: str,
         due: float = 0.0,
         *,
-        limited: bool = True,
+        is_copy: bool = False,
     ) -> Claim:
         try:
             encoded = encode_header(header)
         except ValueError as error:
             raise SpoolError(f"its envelope cannot be written: {error}") from None
         octets = Parts(len(encoded), size, b"").size
-        self._take(octets, limited=limited)
-        tmp = ""
+        # Without a limit: who has the message already would be given it again, and soon there is
+        # less of it here than there was.
+        self._take(octets, limited=not is_copy)
         try:
             with telling(f"cannot write in {self.places.root}"):
                 tmp, file = self._new_file()
-                parts = _fill(file, encoded, body, size, progress)
-                os.utime(file.descriptor, (due, due))
-                os.fsync(file.descriptor)
-                os.rename(tmp, path)
-                tmp = path
-                sync_directory(os.path.dirname(path))
+                try:
+                    parts = _fill(file, encoded, body, size, progress)
+                    os.utime(file.descriptor, (due, due))
+                    os.fsync(file.descriptor)
+                    os.rename(tmp, path)
+                    # A copy stays: there may be none beside it any more.
+                    tmp = "" if is_copy else path
+                    sync_directory(os.path.dirname(path))
+                except BaseException:
+                    with suppress(OSError):
+                        os.unlink(tmp)
+                    file.unlock()
+                    raise
         except BaseException:
-            if tmp:
-                with suppress(OSError):
-                    os.unlink(tmp)
             self._give_back(octets)
             raise
         return Claim(file, path, header, parts, progress)
@@ -250,9 +255,7 @@ class Spool:
 
     def _write_copy(self, claim: Claim, header: Header, progress: Progress, path: str) -> Claim:
         size = claim.parts.body_size
-        # Without a limit: who has the message already would be given it again, and soon there is
-        # less of it here than there was.
-        return self._write(header, progress, claim.body_pieces(), size, path, limited=False)
+        return self._write(header, progress, claim.body_pieces(), size, path, is_copy=True)
 
     def set_aside(self, name: str) -> str:
         """

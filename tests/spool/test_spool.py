@@ -273,6 +273,23 @@ class FateTests(SpoolTestCase):
         kept.release()
         self.assertIs(self.open().claim("no such name"), None)
 
+    def test_no_descriptor_while_recipients_are_divided(self) -> None:
+        """What takes the place of a message is not removed when its name cannot be synced."""
+        claim = self.write("a", "b")
+        fsync = os.fsync
+
+        def fail_for_directories(descriptor: int) -> None:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            fsync(descriptor)
+
+        patch = self.patch(os, "fsync", fail_for_directories)
+        self.assertRaises(SpoolError, self.spool.keep_some, claim, [1])
+        patch.restore()
+        claim.release()
+        [user] = [each.user for each in self.claim(claim.name).header.rcpt_to]
+        self.assertEqual(user, "b")
+
     def test_who_waits_for_a_claim_gets_what_is_there_then(self) -> None:
         """A file that was replaced is nobody's message any more."""
         claim = self.write("a", "b")
