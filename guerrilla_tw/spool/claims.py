@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from guerrilla_tw.spool.records import (
     encode_progress,
 )
 
+# Of opening a directory, a link, a socket.
+_NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 # Octets of a body that is read into memory.
 _SMALL = 2**18
 
@@ -132,6 +135,10 @@ def open_claim(path: str, *, lock: bool = True, write: bool = True) -> Claim | N
         file = open_file(path, os.O_RDWR if write else os.O_RDONLY)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise RecordError("it is not a regular file") from None
     # Who had it may have removed it, or put another one in its place.
     if lock and not (file.lock() and file.is_at(path)):
         return None

@@ -29,8 +29,11 @@ class OpenFile:
         os.close(self.descriptor)
 
     def lock(self) -> bool:
-        """:returns: whether nobody else has it locked, in any process; now it is locked."""
-        with suppress(OSError):
+        """
+        :returns: whether nobody else has it locked, in any process; now it is locked.
+        :raises OSError: nothing can be locked there.
+        """
+        with suppress(BlockingIOError):
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         return False

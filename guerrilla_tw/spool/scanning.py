@@ -147,7 +147,8 @@ def remove_leftovers(places: Places) -> None:
     """
     for listed in list(list_directory(places.tmp)):
         path = os.path.join(places.tmp, listed.name)
-        with suppress(FileNotFoundError):
+        # It may be gone, or nothing of ours: then it stays, and is in nobody's way.
+        with suppress(OSError):
             file = open_file(path, os.O_RDWR)
             # Whoever writes has it locked, or finds out that it is gone.
             if file.lock() and file.is_at(path):

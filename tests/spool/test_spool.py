@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.spool.administration import Administration, Entry
 from guerrilla_tw.spool.claims import Claim
 from guerrilla_tw.spool.errors import SpoolError, SpoolFull
 from guerrilla_tw.spool.places import PlaceError, Places
@@ -45,6 +48,10 @@ class SpoolTestCase(SynchronousTestCase):
 
     def scan(self, now: float = NOW, limit: int = 100) -> Scan:
         return self.spool.scan(now, now + 1000, limit)
+
+    def entries(self) -> list[Entry | None]:
+        administration = Administration(str(self.root))
+        return list(administration.entries(administration.files()))
 
     def claim(self, name: str) -> Claim:
         claim = self.spool.claim(name)
@@ -234,11 +241,21 @@ class ClaimTests(SpoolTestCase):
             self.assertRaises(RecordError, claim.envelope)
 
     def test_no_file(self) -> None:
-        name = f"01800000000000-{'a' * 32}"
-        os.mkdir(self.root / "queue" / name)
-        self.assertRaises(SpoolError, self.spool.claim, name)
-        os.symlink("/etc/passwd", self.root / "queue" / f"01800000000000-{'b' * 32}")
-        self.assertRaises(SpoolError, self.spool.claim, f"01800000000000-{'b' * 32}")
+        """It is set aside like what is damaged, and is in nobody's way."""
+        makers = {"a": os.mkdir, "b": os.mkfifo, "c": partial(os.symlink, "/etc/passwd")}
+        for digit, make in makers.items():
+            make(self.root / "queue" / f"01800000000000-{digit * 32}")
+        with socket.socket(socket.AF_UNIX) as unix:
+            # The path of a socket is short.
+            self.addCleanup(os.chdir, os.getcwd())
+            os.chdir(self.root / "queue")
+            unix.bind(f"01800000000000-{'d' * 32}")
+        states = [entry and entry.state for entry in self.entries()]
+        self.assertEqual(states, ["damaged"] * 4)
+        for name in self.names("queue"):
+            self.assertRaises(RecordError, self.spool.claim, name)
+            self.spool.set_aside(name)
+        self.assertEqual((self.names("queue"), len(self.names("damaged"))), ([], 4))
 
 
 class FateTests(SpoolTestCase):
@@ -334,6 +351,15 @@ class ScanTests(SpoolTestCase):
         # Somebody writes this one.
         self.assertTrue(os.path.exists(path))
         self.assertTrue(file.is_at(path))
+
+
+    def test_leftovers_that_cannot_be_removed(self) -> None:
+        """They keep nobody from the messages."""
+        claim = self.write()
+        os.mkdir(self.root / "tmp" / "directory")
+        os.symlink("/etc/passwd", self.root / "tmp" / "link")
+        self.assertEqual(self.scan().due, (claim.name,))
+        self.assertTrue(os.path.exists("/etc/passwd"))
 
 
 class PlaceTests(SynchronousTestCase):
