@@ -256,7 +256,9 @@ class Delivery:
         if self._settling.is_delivered(claim):
             yield self._settling.remove_delivered(claim)
             return
-        envelope.may_be_stored = not is_untried
+        if not is_untried:
+            # Whoever was here before may have been killed, or lost its power.
+            envelope.may_be_stored = True
         yield self._bring(claim, envelope)
 
     @inlineCallbacks
@@ -276,7 +278,7 @@ class Delivery:
         """In a thread."""
         try:
             claim = self._spool.claim(name)
-            return None if claim is None else (claim, self._spool.envelope(claim))
+            return None if claim is None else (claim, self._spool.envelope(claim, self._now()))
         except (SpoolError, RecordError) as error:
             # Without the frames, which would keep the claim.
             return error.with_traceback(None)

@@ -25,7 +25,7 @@ from guerrilla_tw.backends.verdicts import is_trouble, reason_of, results_of
 from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.interfaces import IResult
 from guerrilla_tw.mail.envelope import Envelope
-from guerrilla_tw.spool.claims import Claim
+from guerrilla_tw.spool.claims import UNTRIED, Claim
 from guerrilla_tw.spool.errors import SpoolError, SpoolFull
 from guerrilla_tw.spool.records import Original
 from guerrilla_tw.spool.spool import Spool
@@ -137,7 +137,7 @@ class Always:
             self._log.debug("{queued_id}: spooled", queued_id=claim.queued_id)
             self._delivery.bring(claim, envelope)
 
-        return self._keeper.keep(Original(envelope, received_at), "", 0.0, kept)
+        return self._keeper.keep(Original(envelope, received_at), "", UNTRIED, kept)
 
 
 class Fallback:

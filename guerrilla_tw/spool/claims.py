@@ -26,6 +26,8 @@ from guerrilla_tw.spool.records import (
 
 # Of opening a directory, a link, a socket.
 _NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
+#: When a message is due that nobody has tried, in seconds of the epoch.
+UNTRIED = 0.0
 # Octets of a body that is read into memory.
 _SMALL = 2**18
 
@@ -87,6 +89,19 @@ class Claim:
         for piece in self.body_pieces():
             digest.update(piece)
         self._compare(digest.digest())
+
+    def begin(self, now: float) -> bool:
+        """
+        Write down that somebody tries to deliver it. That is for other processes, should this one
+        be killed, so it is not synced.
+
+        :param now: seconds of the epoch.
+        :returns: whether nobody had tried before, as far as those know who were there since then.
+        :raises OSError: the disk fails.
+        """
+        is_first = os.fstat(self.file.descriptor).st_mtime == UNTRIED
+        os.utime(self.file.descriptor, (now, now))
+        return is_first
 
     def note(self, progress: Progress, due: float) -> None:
         """

@@ -11,7 +11,7 @@ from itertools import islice
 
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.spool import scanning
-from guerrilla_tw.spool.claims import Claim, open_claim
+from guerrilla_tw.spool.claims import UNTRIED, Claim, open_claim
 from guerrilla_tw.spool.errors import SpoolError, SpoolFull, telling
 from guerrilla_tw.spool.files import OpenFile, open_file
 from guerrilla_tw.spool.names import new_name, part_name
@@ -58,7 +58,7 @@ class Spool:
 
     # Writing
 
-    def write(self, original: Original, reason: str = "", due: float = 0.0) -> Claim:
+    def write(self, original: Original, reason: str = "", due: float = UNTRIED) -> Claim:
         """
         Put a message into the queue. It is on the disk then, and claimed.
 
@@ -80,7 +80,7 @@ class Spool:
         body: Iterable[bytes],
         size: int,
         path: str,
-        due: float = 0.0,
+        due: float,
         *,
         is_copy: bool = False,
     ) -> Claim:
@@ -166,15 +166,18 @@ class Spool:
         with telling(f"cannot read {self.places.root}"):
             return open_claim(os.path.join(self.places.queue, name))
 
-    def envelope(self, claim: Claim) -> Envelope:
+    def envelope(self, claim: Claim, now: float) -> Envelope:
         """
-        Make an envelope of a message, for a run of the chain.
+        Make an envelope of a message, for a run of the chain that begins.
 
+        :param now: seconds of the epoch.
         :raises RecordError: it is not as it was written.
         :raises SpoolError: the disk fails.
         """
-        with telling(f"cannot read {claim.path}"):
-            return claim.envelope()
+        with telling(f"cannot use {claim.path}"):
+            envelope = claim.envelope()
+            envelope.may_be_stored = not claim.begin(now)
+        return envelope
 
     # What becomes of a message
 
@@ -255,7 +258,8 @@ class Spool:
 
     def _write_copy(self, claim: Claim, header: Header, progress: Progress, path: str) -> Claim:
         size = claim.parts.body_size
-        return self._write(header, progress, claim.body_pieces(), size, path, is_copy=True)
+        now = time.time()
+        return self._write(header, progress, claim.body_pieces(), size, path, now, is_copy=True)
 
     def set_aside(self, name: str) -> str:
         """

@@ -488,6 +488,23 @@ class AlwaysTests(SpoolTestCase):
         self.assertEqual(self.names(), [])
         self.assertEqual([each.may_be_stored for each in self.seen[2:]], [True, True])
 
+    def test_another_process_has_tried_it(self) -> None:
+        """Whoever has written it does not take it for new then."""
+        for noted in (STORE_UNAVAILABLE, NOT_RUNNING):
+            # The second stands for a process that was killed: nothing is noted, the lock is gone.
+            works: list[Deferred[IResult]] = [Deferred(), Deferred()]
+            self.answers = [*works, noted]
+            for _ in range(3):
+                self.send()
+            other = self.open()
+            self.assertEqual((len(self.seen), len(self.names())), (3, 3))
+            self.successResultOf(other.stop())
+            for work in works:
+                work.callback(SAVED)
+            self.assertEqual((len(self.seen), self.names()), (4, []))
+            self.assertTrue(self.seen[3].may_be_stored)
+            self.seen.clear()
+
 
 class CheckTests(SynchronousTestCase):
     def test_whose_it_must_be(self) -> None:

@@ -307,6 +307,13 @@ class FateTests(SpoolTestCase):
         [user] = [each.user for each in self.claim(claim.name).header.rcpt_to]
         self.assertEqual(user, "b")
 
+    def test_first_attempt(self) -> None:
+        """It is known to be the first, also to those who take the message later."""
+        claim = self.write("a", "b")
+        self.assertEqual([claim.begin(NOW), claim.begin(NOW)], [True, False])
+        kept = self.spool.keep_some(self.write("a", "b"), [0])
+        self.assertFalse(kept.begin(NOW))
+
     def test_who_waits_for_a_claim_gets_what_is_there_then(self) -> None:
         """A file that was replaced is nobody's message any more."""
         claim = self.write("a", "b")
