@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -13,6 +12,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from guerrilla_tw.backends.conveyor import Conveyor
+from guerrilla_tw.backends.due_names import DueNames
+from guerrilla_tw.backends.looking import INTERVAL, Looking
 from guerrilla_tw.backends.outstanding import Outstanding
 from guerrilla_tw.backends.results import NOT_RUNNING, TIMED_OUT
 from guerrilla_tw.backends.settling import Settling
@@ -23,21 +24,15 @@ from guerrilla_tw.spool.claims import Claim
 from guerrilla_tw.spool.errors import SpoolError
 from guerrilla_tw.spool.names import queue_id_of
 from guerrilla_tw.spool.records import RecordError
-from guerrilla_tw.spool.scanning import Scan
-from guerrilla_tw.spool.schedule import LONGEST, Pace
+from guerrilla_tw.spool.schedule import Pace
 from guerrilla_tw.spool.spool import Spool
 
 T = TypeVar("T")
 InlineCallbacks = Generator[Deferred[Any], Any, T]
 
-# How many names are remembered; the directory has the others.
+# How many names are remembered of what this process has written, and as many that were found; the
+# directory has the others.
 _REMEMBERED = 1000
-# Seconds between two looks at the directory at least, for what other processes have left there;
-# and how many times as long as a look takes.
-_INTERVAL = 5.0
-_LOOKS_SHARE = 20
-# Seconds at least, where not all names could be remembered.
-_PAUSE = 0.1
 
 
 class Delivery:
@@ -75,18 +70,12 @@ class Delivery:
         self._pace = Pace(slots, random.random)
         self._runs = False
         self._outstanding = Outstanding()
-        # Names: a heap, and all that is in it; and of those that are being delivered.
-        self._due: list[str] = []
-        self._remembered: set[str] = set()
+        self._looking = Looking(spool, pool, _REMEMBERED, clock, log, now)
+        self._due = DueNames()
+        # Names of those that are being delivered.
         self._in_hand: set[str] = set()
-        # Of those that this process has written, and nobody has tried.
+        # Of those that this process has written and not tried.
         self._untried: set[str] = set()
-        # Of those that have failed since the store is away: that was no fault of theirs.
-        self._blameless: set[str] = set()
-        self._is_looking = False
-        self._next_look = 0.0
-        # Whether the last look has found more than is remembered.
-        self._more = False
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
@@ -120,7 +109,7 @@ class Delivery:
             self._untried.add(name)
             self._remember(name)
         else:
-            self._next_look = min(self._next_look, self._clock.seconds() + _INTERVAL)
+            self._looking.look_in(INTERVAL)
         self._advance()
 
     def wake_at(self, due: float) -> None:
@@ -129,7 +118,7 @@ class Delivery:
 
         :param due: seconds of the epoch.
         """
-        self._look_in(due - self._now())
+        self._looking.look_in(due - self._now())
         self._advance()
 
     def has_failed(self) -> None:
@@ -140,32 +129,42 @@ class Delivery:
     def has_succeeded(self) -> None:
         """Take it that the store has taken a message."""
         was_paused = self._pace.pause_end > self._clock.seconds()
-        if self._pace.succeeded():
+        is_back = self._pace.succeeded()
+        if is_back:
             self._log.warn("the store takes messages again; the spool is delivered")
-            for name in self._blameless:
-                self._remember(name)
-        self._blameless.clear()
+        self._due.succeeded(is_back=is_back)
         if was_paused:
             self._advance()
 
     # In turns
 
     def _remember(self, name: str) -> None:
-        if name not in self._remembered and name not in self._in_hand:
-            self._remembered.add(name)
-            heapq.heappush(self._due, name)
+        if name not in self._in_hand:
+            self._due.add(name)
 
     def _advance(self) -> None:
         while self._runs and self._has_slot() and self._due:
-            name = heapq.heappop(self._due)
-            self._remembered.discard(name)
+            # The oldest may be there because nobody can take them: then they do not show whether
+            # the store is there.
+            name = self._due.pop(youngest=self._pace.is_away)
             self._begin(name, self._deliver(name))
         if not self._runs:
             return
-        has_nothing = not self._due and not self._is_looking
-        if has_nothing and self._has_slot() and self._clock.seconds() >= self._next_look:
+        # Also where there is always something to do: others may have left what is older. But there
+        # is nothing to look for while the store is away.
+        is_idle = not self._due and self._has_slot()
+        if (is_idle or not self._pace.is_away) and self._looking.is_due(is_idle=is_idle):
             self._look()
         self._set_timer()
+
+    def _look(self) -> None:
+        looking = self._outstanding.add(self._looking.look())
+        looking.addCallback(self._found)
+
+    def _found(self, names: Sequence[str]) -> None:
+        for name in names[: max(0, 2 * _REMEMBERED - len(self._due))]:
+            self._remember(name)
+        self._advance()
 
     def _begin(self, name: str, delivering: Deferred[None]) -> None:
         self._in_hand.add(name)
@@ -187,8 +186,8 @@ class Delivery:
     def _set_timer(self) -> None:
         self._stop_timer()
         now = self._clock.seconds()
-        at = self._next_look
-        if self._due or self._is_looking:
+        at = self._looking.next_at
+        if self._due or self._looking.is_under_way:
             at = self._pace.pause_end
         at = max(at, self._pace.pause_end)
         if at > now:
@@ -203,40 +202,6 @@ class Delivery:
         if timer is not None:
             timer.cancel()
 
-    # Looking
-
-    def _look_in(self, seconds: float) -> None:
-        self._next_look = min(self._next_look, self._clock.seconds() + max(0.0, seconds))
-
-    def _look(self) -> None:
-        self._is_looking = True
-        began = self._clock.seconds()
-        self._next_look = began + 3600.0
-        now = self._now()
-        looking = self._pool.defer(self._spool.scan, now, now + 2 * LONGEST, _REMEMBERED)
-        self._outstanding.add(looking)
-        looking.addCallbacks(self._found, self._found_nothing)
-        looking.addBoth(self._looked, began)
-
-    def _found(self, scan: Scan) -> None:
-        for name in scan.due:
-            self._remember(name)
-        self._more = scan.more
-        if scan.next_due is not None:
-            self._look_in(scan.next_due - self._now())
-
-    def _found_nothing(self, failure: Any) -> None:
-        failure.trap(SpoolError)
-        self._log.error("the spool cannot be read: {cause}", cause=str(failure.value))
-
-    def _looked(self, result: T, began: float) -> T:
-        self._is_looking = False
-        took = self._clock.seconds() - began
-        # Where there are more, they are looked for when these have been tried.
-        self._look_in(max(_PAUSE, took) if self._more else max(_INTERVAL, _LOOKS_SHARE * took))
-        self._advance()
-        return result
-
     # One message
 
     @inlineCallbacks
@@ -245,6 +210,7 @@ class Delivery:
         self._untried.discard(name)
         opened = yield self._pool.defer(self._open, name)
         if opened is None:
+            self._due.forget(name)
             return
         if isinstance(opened, SpoolError):
             self._log.error("the spool cannot be read: {cause}", cause=str(opened))
@@ -264,7 +230,7 @@ class Delivery:
     @inlineCallbacks
     def _bring(self, claim: Claim, envelope: Envelope) -> InlineCallbacks[None]:
         try:
-            result = yield self._process(envelope)
+            result = yield self._process(envelope, claim.name)
             if result == NOT_RUNNING:
                 claim.release()
             else:
@@ -284,13 +250,13 @@ class Delivery:
             return error.with_traceback(None)
 
     @inlineCallbacks
-    def _process(self, envelope: Envelope) -> InlineCallbacks[IResult]:
+    def _process(self, envelope: Envelope, name: str) -> InlineCallbacks[IResult]:
         outcome = self._conveyor.submit(envelope)
         result: IResult = (yield outcome) if isinstance(outcome, Deferred) else outcome
         late = self._conveyor.late_end(envelope) if result is TIMED_OUT else None
         if late is not None:
             # It may be stored yet: then it must not be tried again.
-            self.has_failed()
+            self._failed_with(name)
             result = yield late
         return result
 
@@ -299,12 +265,17 @@ class Delivery:
         name = claim.name
         verdict, due = yield self._settling.settle(claim, result)
         if verdict.is_trouble:
-            self._blameless.add(name)
-            self.has_failed()
-        elif verdict.done:
-            self.has_succeeded()
+            self._failed_with(name)
+        else:
+            self._due.forget(name)
+            if verdict.done:
+                self.has_succeeded()
         if verdict.again:
-            self._look_in(due - self._now())
+            self._looking.look_in(due - self._now())
+
+    def _failed_with(self, name: str) -> None:
+        if self._due.failed(name):
+            self.has_failed()
 
     @inlineCallbacks
     def _set_aside(self, name: str, why: RecordError) -> InlineCallbacks[None]:

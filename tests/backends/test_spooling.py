@@ -29,7 +29,9 @@ from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.spool.records import Original
 from guerrilla_tw.spool.settings import SpoolConfig
+from guerrilla_tw.spool.spool import Spool
 from guerrilla_tw.users import SAME_USER, User
 from tests.backends.fakes import (
     REFUSED,
@@ -380,6 +382,32 @@ class AwayTests(SpoolTestCase):
         self.pass_by(30)
         self.assertEqual([name[-32:] for name in self.names()], [bad.queued_id])
 
+    def test_many_messages_that_always_fail(self) -> None:
+        """Nor do they, although they are the oldest, and look like a store that is away."""
+        process = self.process
+
+        def fail_for_some(envelope: Envelope, task: Task) -> Any:
+            if envelope.rcpt_to[0].user == "bad":
+                raise ValueError("poison")
+            return process(envelope, task)
+
+        self.process = fail_for_some  # type: ignore[method-assign]
+        self.mode = "always"
+        self.reopen()
+        for _ in range(20):
+            self.send("bad")
+        for _ in range(60):
+            self.send("good")
+            self.pass_by(1)
+        self.assertGreaterEqual(len(self.seen), 40)
+        self.seen.clear()
+        # As if they had gathered for days.
+        self.reopen()
+        for _ in range(60):
+            self.send("good")
+            self.pass_by(1)
+        self.assertGreaterEqual(len(self.seen), 40)
+
     def test_never_more_than_its_slots(self) -> None:
         for _ in range(5):
             self.answers = [STORE_UNAVAILABLE]
@@ -487,6 +515,23 @@ class AlwaysTests(SpoolTestCase):
         self.reopen()
         self.assertEqual(self.names(), [])
         self.assertEqual([each.may_be_stored for each in self.seen[2:]], [True, True])
+
+    def test_what_others_have_left(self) -> None:
+        """It is found although there is always something to do."""
+        works: list[Deferred[IResult]] = [Deferred() for _ in range(100)]
+        self.answers = list(works)
+        for _ in range(5):
+            self.send()
+        other = make_envelope("left")
+        spool = Spool(self.directory, 2**20, 1)
+        spool.open()
+        spool.write(Original(other, NOW - 100)).release()
+        for work in works[:50]:
+            self.send()
+            work.callback(SAVED)
+            self.pass_by(0.25)
+        self.assertIn("left", [each.rcpt_to[0].user for each in self.seen])
+        self.assertGreater(len(self.names()), 3)
 
     def test_another_process_has_tried_it(self) -> None:
         """Whoever has written it does not take it for new then."""

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -242,6 +243,7 @@ class ClaimTests(SpoolTestCase):
 
     def test_no_file(self) -> None:
         """It is set aside like what is damaged, and is in nobody's way."""
+        makers: dict[str, Callable[[Path], object]]
         makers = {"a": os.mkdir, "b": os.mkfifo, "c": partial(os.symlink, "/etc/passwd")}
         for digit, make in makers.items():
             make(self.root / "queue" / f"01800000000000-{digit * 32}")
@@ -358,7 +360,6 @@ class ScanTests(SpoolTestCase):
         # Somebody writes this one.
         self.assertTrue(os.path.exists(path))
         self.assertTrue(file.is_at(path))
-
 
     def test_leftovers_that_cannot_be_removed(self) -> None:
         """They keep nobody from the messages."""
