@@ -124,20 +124,15 @@ class Settling:
 
     @inlineCallbacks
     def _go_on(self, claim: Claim, verdict: Verdict) -> InlineCallbacks[float]:
+        claim = yield self._divide(claim, verdict)
         if not verdict.again:
-            claim = yield self._keep(claim, verdict.never)
             yield self._bury(claim, verdict.refusal)
             return self._now()
-        if verdict.never:
-            yield self._pool.defer(self._spool.bury_some, claim, verdict.never, verdict.refusal)
-            self._tell_dead(claim, len(verdict.never), verdict.refusal)
-        claim = yield self._keep(claim, verdict.again)
         progress = claim.progress
         if self._now() - progress.since >= self._lifetime:
             yield self._bury(claim, f"too old; {verdict.reason}")
             return self._now()
-        due = self.next_attempt(progress.attempts + 1, progress.since)
-        yield self._pool.defer(self._spool.retry, claim, verdict.reason, due)
+        due: float = yield self._retry(claim, verdict.reason)
         self._log.debug(
             "{queued_id}: not delivered from the spool, tried again in {seconds:.1f} seconds: "
             "{reason}",
@@ -147,9 +142,27 @@ class Settling:
         )
         return due
 
-    def _keep(self, claim: Claim, places: Any) -> Deferred[Claim]:
-        """:returns: the claim for the message with these recipients only."""
-        return self._pool.defer(self._spool.keep_some, claim, places)
+    @inlineCallbacks
+    def _divide(self, claim: Claim, verdict: Verdict) -> InlineCallbacks[Claim]:
+        """:returns: the claim for those who are tried again, or, if there is none, are refused."""
+        spool = self._spool
+        try:
+            if verdict.again and verdict.never:
+                yield self._pool.defer(spool.bury_some, claim, verdict.never, verdict.refusal)
+                self._tell_dead(claim, len(verdict.never), verdict.refusal)
+            rest = verdict.again or verdict.never
+            kept: Claim = yield self._pool.defer(spool.keep_some, claim, rest)
+        except SpoolError as error:
+            # Those who have the message will be given it again: not soon.
+            yield self._retry(claim, str(error))
+            raise
+        return kept
+
+    @inlineCallbacks
+    def _retry(self, claim: Claim, reason: str) -> InlineCallbacks[float]:
+        due = self.next_attempt(claim.progress.attempts + 1, claim.progress.since)
+        yield self._pool.defer(self._spool.retry, claim, reason, due)
+        return due
 
     @inlineCallbacks
     def _bury(self, claim: Claim, reason: str) -> InlineCallbacks[None]:

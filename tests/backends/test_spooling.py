@@ -455,6 +455,25 @@ class DiskTests(SpoolTestCase):
         self.assertEqual(len(self.seen), 2)
         self.assertEqual(self.names(), [])
 
+    def test_not_divided_for_want_of_room(self) -> None:
+        """Who has the message would get it again each time: that is later and later."""
+        self.answers = [STORE_UNAVAILABLE]
+        self.answer = RecipientResults([SAVED, STORE_UNAVAILABLE])
+        self.send("a", "b")
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch = self.patch(os, "write", fail)
+        self.pass_by(1200)
+        patch.restore()
+        self.assertLessEqual(len(self.seen), 16)
+        self.pass_by(600)
+        self.answer = SAVED
+        self.pass_by(600)
+        self.assertEqual([each.user for each in self.seen[-1].rcpt_to], ["b"])
+        self.assertEqual(self.names(), [])
+
     def test_damaged(self) -> None:
         self.answers = [STORE_UNAVAILABLE, STORE_UNAVAILABLE]
         self.send()
