@@ -38,7 +38,7 @@ LEVELS: Mapping[str, str] = {
     "guerrilla_tw.config.Config": "",
     "guerrilla_tw.config.ServerConfig": "servers[].",
     "guerrilla_tw.config.TLSConfig": "servers[].tls.",
-    "guerrilla_tw.backends.gateway.GatewayConfig": "backend_config.",
+    "guerrilla_tw.backends.lanes.GatewayConfig": "backend_config.",
     "guerrilla_tw.spool.settings.SpoolConfig": "backend_config.",
 }
 _UNITS = (("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import msgspec
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -17,26 +15,18 @@ from twisted.internet.defer import (
     inlineCallbacks,
     maybeDeferred,
 )
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from guerrilla_tw.backends.chain import build_chain
 from guerrilla_tw.backends.conveyor import Conveyor
+from guerrilla_tw.backends.lanes import GatewayConfig, IReactor, Lane, LaneBuilder
 from guerrilla_tw.backends.registry import Registry
 from guerrilla_tw.backends.results import NOT_RUNNING, RECIPIENT_OK
 from guerrilla_tw.backends.service import BackendService
-from guerrilla_tw.backends.spool_lane import WRITERS, SpoolLane, check_spool
+from guerrilla_tw.backends.spool_lane import SpoolLane, check_spool
 from guerrilla_tw.backends.workers import WorkerPool
-from guerrilla_tw.config import (
-    ConfigError,
-    Duration,
-    convert_settings,
-    set_default,
-    setting_names,
-    unknown_settings,
-)
-from guerrilla_tw.interfaces import IBackend, IProcessor, IResult, Task
+from guerrilla_tw.config import convert_settings, setting_names, unknown_settings
+from guerrilla_tw.interfaces import IBackend, IResult, Task
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.spool.settings import SpoolConfig
 from guerrilla_tw.stamps import Stamps, stamps
@@ -45,43 +35,9 @@ from guerrilla_tw.users import SAME_USER, User
 
 InlineCallbacks = Generator[Deferred[Any], Any, None]
 
-MAX_WORKERS = 1000
 # How long accepted work may take to end when its client waits no more, and then each shutdowner, in
 # seconds.
 WORK_TIMEOUT = 10.0
-
-
-class IReactor(IReactorTime, IReactorFromThreads):
-    """What the Gateway asks of a reactor."""
-
-
-class GatewayConfig(msgspec.Struct, frozen=True):
-    """
-    The Gateway's own part of ``backend_config``, under go-guerrilla's names; what is empty or 0
-    means the default.
-
-    :param save_process: the chain for messages.
-    :param validate_process: the chain for recipients; empty accepts all.
-    :param save_workers_size: slots and threads of each chain, 1 by default.
-    :param gw_save_timeout: seconds for a message, 30 by default.
-    :param gw_val_rcpt_timeout: seconds for a recipient, 5 by default.
-    :raises ConfigError: no processor is named, or a value is out of range.
-    """
-
-    save_process: str = ""
-    validate_process: str = ""
-    save_workers_size: int = 0
-    gw_save_timeout: Duration = Duration(0)
-    gw_val_rcpt_timeout: Duration = Duration(0)
-
-    def __post_init__(self) -> None:
-        set_default(self, "save_workers_size", 1)
-        set_default(self, "gw_save_timeout", Duration(30))
-        set_default(self, "gw_val_rcpt_timeout", Duration(5))
-        if not self.save_process.strip():
-            raise ConfigError("no processor is named, so all mail would be lost", "save_process")
-        if not 1 <= self.save_workers_size <= MAX_WORKERS:
-            raise ConfigError(f"is not from 1 to {MAX_WORKERS}", "save_workers_size")
 
 
 class State(Enum):
@@ -96,17 +52,6 @@ class State(Enum):
 
 class InitializationError(Exception):
     """A processor could not open what it needs. The text says which, and why."""
-
-
-@dataclass(frozen=True)
-class _Lane:
-    """A chain with slots and threads of its own, so that it cannot starve another."""
-
-    pool: WorkerPool
-    chain: IProcessor
-    conveyor: Conveyor
-    services: list[BackendService]
-    timeout: float
 
 
 @implementer(IBackend)
@@ -130,20 +75,19 @@ class Gateway:
         user: User = SAME_USER,
     ) -> None:
         self.state = State.NEW
-        self._registry = registry
         self._reactor = reactor
         self._log = log
-        self._pool_factory = pool_factory
+        self._builder = LaneBuilder(registry, reactor, log, pool_factory)
         self._config: Mapping[str, object] = {}
         self._user = user
-        self._lanes: dict[Task, _Lane] = {}
+        self._lanes: dict[Task, Lane] = {}
         self._spool: SpoolLane | None = None
         self._opened: list[BackendService] = []
         self._files: Stamps = {}
 
     def check(self, config: Mapping[str, object]) -> Sequence[str]:
         """See :meth:`.IBackend.check`."""
-        lanes = self._build(config)
+        lanes = self._builder.lanes(config)
         check_spool(convert_settings(config, SpoolConfig), self._user)
         known = {*setting_names(GatewayConfig), *setting_names(SpoolConfig)}
         warnings = []
@@ -172,8 +116,8 @@ class Gateway:
         """
         if self._lanes:
             raise RuntimeError("cannot initialize a backend that is in use")
-        self._lanes = self._build(config)
-        self._spool = self._build_spool(config, self._lanes[Task.SAVE_MAIL])
+        self._lanes = self._builder.lanes(config)
+        self._spool = self._builder.spool(config, self._lanes[Task.SAVE_MAIL])
         self._config = config
         self._files = self._stamp_files({})
         for pool in self._pools():
@@ -261,69 +205,6 @@ class Gateway:
         files = (file for service in services for file in service.files)
         return stamps(files, before)
 
-    def _build(self, config: Mapping[str, object]) -> dict[Task, _Lane]:
-        settings = convert_settings(config, GatewayConfig)
-        return {
-            Task.SAVE_MAIL: self._build_lane(
-                Task.SAVE_MAIL, "save_process", settings.gw_save_timeout, settings, config
-            ),
-            Task.VALIDATE_RCPT: self._build_lane(
-                Task.VALIDATE_RCPT,
-                "validate_process",
-                settings.gw_val_rcpt_timeout,
-                settings,
-                config,
-            ),
-        }
-
-    def _build_lane(
-        self,
-        task: Task,
-        setting: str,
-        timeout: float,
-        settings: GatewayConfig,
-        config: Mapping[str, object],
-    ) -> _Lane:
-        size = settings.save_workers_size
-        spool = convert_settings(config, SpoolConfig)
-        has_spool = bool(spool.spool_dir) and task is Task.SAVE_MAIL
-        threads = _threads(size, spool) if has_spool else size
-        pool = self._pool_factory(self._reactor, threads, setting)
-        set_before: set[str] = set()
-        chain, services = build_chain(
-            getattr(settings, setting),
-            f"backend_config.{setting}",
-            self._registry,
-            lambda name: BackendService(
-                name, config, timeout, pool, self._log, self._reactor, set_before
-            ),
-        )
-        conveyor = self._conveyor(chain, task, size, timeout, spooled=has_spool)
-        return _Lane(pool, chain, conveyor, services, timeout)
-
-    def _build_spool(self, config: Mapping[str, object], lane: _Lane) -> SpoolLane | None:
-        settings = convert_settings(config, SpoolConfig)
-        if not settings.spool_dir:
-            return None
-        size = convert_settings(config, GatewayConfig).save_workers_size
-        slots = settings.workers(size)
-        pool = self._pool_factory(self._reactor, WRITERS, "spool")
-        conveyor = self._conveyor(lane.chain, Task.SAVE_MAIL, slots, lane.timeout, spooled=True)
-        return SpoolLane(settings, pool, lane.conveyor, conveyor, slots, self._reactor, self._log)
-
-    def _conveyor(
-        self, chain: IProcessor, task: Task, slots: int, timeout: float, *, spooled: bool
-    ) -> Conveyor:
-        return Conveyor(
-            chain,
-            task,
-            slots=slots,
-            timeout=timeout,
-            clock=self._reactor,
-            log=self._log,
-            spooled=spooled,
-        )
-
     def _pools(self) -> list[WorkerPool]:
         pools = [lane.pool for lane in self._lanes.values()]
         return [*pools, *(spool.pool for spool in self._spools())]
@@ -380,11 +261,6 @@ class Gateway:
             pool.stopService()
         self._lanes = {}
         self._spool = None
-
-
-def _threads(workers: int, spool: SpoolConfig) -> int:
-    """:returns: how many messages may be in the chain at once, those of the spool included."""
-    return spool.workers(workers) + (0 if spool.always else workers)
 
 
 def _stranger_at(path: str) -> Stranger | None:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from guerrilla_tw.backends.chain import initialize_with, shutdown_with
-from guerrilla_tw.backends.gateway import IReactor
+from guerrilla_tw.backends.lanes import IReactor
 from guerrilla_tw.backends.registry import Constructor, Decorator
 from guerrilla_tw.backends.results import Result
 from guerrilla_tw.backends.workers import WorkerPool

@@ -12,14 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from guerrilla_tw.backends.chain import initialize_with, process_with
-from guerrilla_tw.backends.gateway import (
-    WORK_TIMEOUT,
-    Gateway,
-    GatewayConfig,
-    InitializationError,
-    IReactor,
-    State,
-)
+from guerrilla_tw.backends.gateway import WORK_TIMEOUT, Gateway, InitializationError, State
+from guerrilla_tw.backends.lanes import GatewayConfig, IReactor
 from guerrilla_tw.backends.registry import Constructor, Decorator, Registry
 from guerrilla_tw.backends.results import (
     NO_SUCH_USER,

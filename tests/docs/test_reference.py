@@ -13,7 +13,7 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 import guerrilla_tw
-from guerrilla_tw.backends.gateway import GatewayConfig
+from guerrilla_tw.backends.lanes import GatewayConfig
 from guerrilla_tw.backends.registry import Registry
 from guerrilla_tw.backends.results import Result
 from guerrilla_tw.config import Config, ServerConfig, TLSConfig, setting_names

@@ -9,7 +9,8 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.backends.chain import process_with
-from guerrilla_tw.backends.gateway import Gateway, InitializationError, IReactor
+from guerrilla_tw.backends.gateway import Gateway, InitializationError
+from guerrilla_tw.backends.lanes import IReactor
 from guerrilla_tw.backends.registry import Decorator, Registry
 from guerrilla_tw.backends.results import STORE_UNAVAILABLE, queued
 from guerrilla_tw.backends.workers import WorkerPool
