@@ -21,7 +21,7 @@ from guerrilla_tw.smtp.server import Tally
 #: Servers that can be counted at the same time; those that a reload adds beside those it removes.
 MOST_SERVERS: Final = 1000
 # What is in a row before the clients of each server.
-_LISTENS, _CLIENTS, _TURNS, _SERVERS = range(4)
+_LISTENS, _CLIENTS, _TURNS, _HEARD, _SERVERS = range(5)
 _WIDTH: Final = _SERVERS + MOST_SERVERS
 _OCTETS: Final = 8
 
@@ -130,6 +130,11 @@ class Other:
         """A number that grows with each client that it accepts."""
         return self._row[_TURNS]
 
+    @property
+    def heard(self) -> int:
+        """A number that grows each time that it hears its bell."""
+        return self._row[_HEARD]
+
     def ring(self) -> None:
         """Have it look whose turn it is."""
         # It may be no more; or it was rung for already, often, and has not looked.
@@ -188,6 +193,10 @@ class Member:
     def tell_turns(self, turns: int) -> None:
         """Tell the others of a client that it has accepted."""
         self._row[_TURNS] = turns
+
+    def tell_heard(self) -> None:
+        """Tell the others that it has heard its bell."""
+        self._row[_HEARD] += 1
 
     def tally(self, server: int) -> Tally:
         """:param server: its number, the same in all processes."""

@@ -3,8 +3,9 @@ Which of several processes accepts the next client.
 
 They share one listening socket, and the kernel lets whoever is first have the client. Left to
 itself that may be the same one nearly always. So a process that is ahead of another leaves clients
-to that one, and rings its bell. The other has a little time to come. If nobody does, since it hangs
-or is busy, the first one goes on without it, each time for twice as many clients.
+to that one, and rings its bell. The other has a little time to come. One that hangs does not even
+hear its bell: the first one goes on without it until it does. If it has heard, and yet nobody comes,
+the first one goes on without it as well, each time for twice as many clients.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.abstract import FileDescriptor
@@ -36,11 +38,15 @@ class _Rival:
     Another process, compared with this one.
 
     :param other: it.
+    :param clock: for patience.
     """
 
-    def __init__(self, other: Other) -> None:
-        self.ring = other.ring
+    def __init__(self, other: Other, clock: Any) -> None:
         self._other = other
+        self._clock = clock
+        # When it was rung for, if it has not heard since.
+        self._rung = inf
+        self._heard = 0
         self._is_owed = False
         self._seen = 0
         self._grace = 0
@@ -65,7 +71,8 @@ class _Rival:
         if other.turns != self._seen:
             self._seen = other.turns
             self._grace = self._until = 0
-        if not other.listens or turns < self._until:
+            self._rung = inf
+        if not other.listens or turns < self._until or self._is_deaf():
             return False
         if turns - other.turns >= _RUN:
             self._is_owed = True
@@ -74,6 +81,17 @@ class _Rival:
         theirs = other.clients
         is_ahead = clients - theirs >= _LEAD + theirs // _PART
         return is_ahead or (self._is_owed and clients >= theirs)
+
+    def _is_deaf(self) -> bool:
+        if self._other.heard != self._heard:
+            self._rung = inf
+        return bool(self._clock.seconds() >= self._rung + _PATIENCE)
+
+    def ring(self) -> None:
+        """Leave the next client to it: it is behind."""
+        if self._rung == inf:
+            self._rung, self._heard = self._clock.seconds(), self._other.heard
+        self._other.ring()
 
     def did_not_come(self, turns: int) -> None:
         """
@@ -96,7 +114,7 @@ class FairShare:
     def __init__(self, member: Member, clock: Any) -> None:
         self._member = member
         self._clock = clock
-        self._rivals = [_Rival(other) for other in member.others]
+        self._rivals = [_Rival(other, clock) for other in member.others]
         self._ports: set[PausablePort] = set()
         self._waiting: Any = None
 
@@ -154,6 +172,7 @@ class FairShare:
 
     def wake(self) -> None:
         """It may be this one's turn."""
+        self._member.tell_heard()
         if self._waiting is not None:
             self._waiting.cancel()
             self._go_on()

@@ -35,11 +35,15 @@ class Process:
         """As of a port."""
         self.reads = True
 
-    def accepts(self) -> bool:
-        """:returns: whether it accepts a client that waits, now that it looks."""
+    def hear(self) -> None:
+        """Look whether its bell has rung."""
         with contextlib.suppress(BlockingIOError):
             if os.read(self.member.bell, 100):
                 self.share.wake()
+
+    def accepts(self) -> bool:
+        """:returns: whether it accepts a client that waits, now that it looks."""
+        self.hear()
         if not self.reads or not self.share.is_ours():
             return False
         self.clients += 1
@@ -73,6 +77,8 @@ class FairShareTestCase(CrowdTestCase):
             if self.random.random() < 0.1:
                 self.random.shuffle(able)
             if any(process.accepts() for process in able):
+                for process in able:
+                    process.hear()
                 return self.clock.seconds() - began
             self.clock.advance(0.01)
 
@@ -122,12 +128,55 @@ class ShareTests(FairShareTestCase):
         self.assertLess(max(clients) - min(clients), 200 // 8 + 3)
 
 
+class OneOfManyHangsTests(FairShareTestCase):
+    """All the others go on, and in turns."""
+
+    size = 4
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.processes[1].hangs = True
+        self.others = [process for process in self.processes if not process.hangs]
+
+    def assert_fair(self, waits: list[float]) -> None:
+        accepted = [process.accepted for process in self.others]
+        self.assertLessEqual(max(accepted) - min(accepted), 10)
+        self.assertLess(sum(waits), 0.01 * len(waits))
+
+    def test_clients_that_stay(self) -> None:
+        self.assert_fair([self.come() for _ in range(100)])
+
+    def test_one_at_a_time(self) -> None:
+        waits = []
+        for _ in range(100):
+            waits.append(self.come())
+            for process in self.others:
+                process.lose_all()
+        self.assert_fair(waits)
+
+    def test_with_pauses_in_between(self) -> None:
+        waits = []
+        for _ in range(100):
+            waits.append(self.come())
+            self.clock.advance(PATIENCE / 2)
+        self.assert_fair(waits)
+
+
 class OneThatDoesNotComeTests(FairShareTestCase):
     size = 2
 
     def test_hangs(self) -> None:
-        """A few clients wait for a moment, and the others not at all."""
+        """One client waits for a moment, and the others not at all."""
         self.processes[1].hangs = True
+        waits = [self.come() for _ in range(1000)]
+        self.assertLess(max(waits), 2 * PATIENCE)
+        self.assertEqual(len([wait for wait in waits if wait > 0]), 1)
+
+    def test_comes_to_no_client(self) -> None:
+        """It hears its bell, and may have no more descriptors: it costs a few clients a moment."""
+        self.processes[1].share.leave(self.processes[1])
+        self.processes[1].pause()
+        self.members[1].tell_listening(True)
         waits = [self.come() for _ in range(1000)]
         self.assertLess(max(waits), 2 * PATIENCE)
         self.assertLess(len([wait for wait in waits if wait > 0]), 12)
