@@ -11,6 +11,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
+from twisted.python.threadable import isInIOThread
 
 from guerrilla_tw.config import Config
 from guerrilla_tw.events import Event, Renewed
@@ -61,14 +62,25 @@ class Worker(AMP):
         self._done: Deferred[None] = Deferred()
         self._goodbye: float | None = None
         self._is_ending = False
+        self._parted: Deferred[None] = Deferred()
         reactor.addSystemEventTrigger("before", "shutdown", self._close)
 
     # What the house needs
 
     def log(self, event: bytes) -> None:
-        """Have the supervisor log something."""
-        if self.transport is not None and cast(Any, self.transport).connected:
+        """Have the supervisor log something. May be called by every thread."""
+        if isInIOThread():
+            self._log(event)
+        else:
+            self._reactor.callFromThread(self._log, event)
+
+    def _log(self, event: bytes) -> None:
+        if self._is_connected:
             self.callRemote(Log, event=event)
+
+    @property
+    def _is_connected(self) -> bool:
+        return self.transport is not None and bool(cast(Any, self.transport).connected)
 
     # What the supervisor says
 
@@ -168,6 +180,7 @@ class Worker(AMP):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The supervisor is no more; nobody would count or replace this process."""
         super().connectionLost(reason)
+        self._parted.callback(None)
         self._end()
 
     # The end
@@ -188,8 +201,16 @@ class Worker(AMP):
         if timeout is None:
             timeout = self._config.shutdown_timeout if self._config else 0
         done: Deferred[None] = Deferred()
-        self._done.addCallback(lambda _: house.close(timeout)).chainDeferred(done)
+        closed = self._done.addCallback(lambda _: house.close(timeout))
+        closed.addBoth(self._part).chainDeferred(done)
         return done
+
+    def _part(self, result: Any) -> Any:
+        """Have all arrive that was logged: the reactor drops what is not sent when it stops."""
+        if not self._is_connected:
+            return result
+        cast(Any, self.transport).loseConnection()
+        return self._parted.addCallback(lambda _: result)
 
 
 def _renewed(renewed: Renewed) -> Answer:

@@ -32,6 +32,27 @@ from tests.integration.programs import DEADLINE, unusable
 SERVES = r"worker [0-9]+ serves, process ([0-9]+)"
 # A chain that needs no store, with a line for each message.
 CHAIN = {"save_process": "HeadersParser|Hasher|Header"}
+# A processor with much to say, by threads and at the end.
+TALKING_PLUGIN = """
+from guerrilla_tw import ProcessorPlugin
+talker = ProcessorPlugin("Talker", "talking.talker")
+"""
+TALKING = """
+from guerrilla_tw import initialize_with, process_with, shutdown_with
+from twisted.internet.defer import gatherResults
+
+def talker(svc):
+    def talk():
+        for number in range(100):
+            svc.log.info("by a thread {number}", number=number)
+
+    def begin(config):
+        return gatherResults([svc.defer_to_worker(talk) for _ in range(5)])
+
+    svc.add_initializer(initialize_with(begin))
+    svc.add_shutdowner(shutdown_with(lambda: svc.log.info("the last word")))
+    return process_with(svc, lambda envelope, task: None)
+"""
 
 
 def is_alive(pid: int) -> bool:
@@ -506,6 +527,22 @@ class LogTests(ProcessesTestCase):
     def test_background(self) -> None:
         """twistd.log is ours there, which the workers open."""
         self.assertNotIn("[-]", self.in_the_background())
+
+    def test_handed_over_by_threads_and_at_the_end(self) -> None:
+        plugins = self.directory / "twisted" / "plugins"
+        plugins.mkdir(parents=True)
+        (plugins / "talking_plugin.py").write_text(TALKING_PLUGIN)
+        (self.directory / "talking.py").write_text(TALKING)
+        config = self.write_config(backend_config={"save_process": "Talker", "save_workers_size": 5})
+        command = (*MODULE, "--log-file=said", "--log-format=text")
+        process = self.launch("--config", config, command=command)
+        said = self.directory / "said"
+        wait_until(lambda: said.exists() and LISTENING in said.read_text())
+        process.terminate()
+        process.finish()
+        text = said.read_text()
+        self.assertEqual(text.count("by a thread"), 2 * 500)
+        self.assertEqual(text.count("the last word"), 2)
 
     def test_twistds_log(self) -> None:
         """What workers have to say is handed to the process that has it."""
