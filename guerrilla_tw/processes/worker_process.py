@@ -36,6 +36,8 @@ from guerrilla_tw.processes.remote import Remote
 
 # Octets of a line that may have no end.
 _LONGEST_LINE: Final = 8192
+# Seconds in which its last words come.
+_LAST_WORDS: Final = 1.0
 _STREAMS = {"stdout": 1, "stderr": 2}
 # They are about the supervisor itself.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -77,6 +79,7 @@ class WorkerProcess(ProcessProtocol):
         #: Fires with the cause when the process is no more.
         self.ended: Deferred[str] = Deferred()
         self._log = means.log
+        self._clock = means.reactor
         # What it has written, by descriptor, up to a line end that is yet to come.
         self._unfinished: dict[int, bytes] = {}
         self._remote = Remote(means.logs, means.reactor, self._kill_hanging)
@@ -188,11 +191,17 @@ class WorkerProcess(ProcessProtocol):
         text = line.decode("utf-8", "backslashreplace")
         self._log.warn("worker {number}: {line}", number=self.number, line=text)
 
+    def processExited(self, reason: Failure) -> None:
+        """It is no more. What it has started may have its streams for long."""
+        self._ending = self._clock.callLater(_LAST_WORDS, self.ended.callback, _cause(reason))
+
     def processEnded(self, reason: Failure) -> None:
-        """It is no more."""
+        """Nobody has its streams any more."""
         for line in filter(None, self._unfinished.values()):
             self._tell(line)
-        self.ended.callback(_cause(reason))
+        if self._ending.active():
+            self._ending.cancel()
+            self.ended.callback(_cause(reason))
 
 
 def _environment() -> dict[str, str]:

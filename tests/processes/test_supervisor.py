@@ -16,6 +16,7 @@ from twisted.logger import LogEvent, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from guerrilla_tw import ConfigError, Guerrilla, Supervisor
+from guerrilla_tw.processes import worker_process
 from guerrilla_tw.processes.supervisor import number_of_processes
 from tests.integration.client import MESSAGE, Client
 from tests.reload_support import new_interface, server
@@ -204,6 +205,22 @@ class LifeTests(SupervisorTestCase):
         os.kill(self.workers()[0], signal.SIGKILL)
         await self.until(lambda: len(self.workers()) == 3)
         self.assertEqual((await self.send(self.port(daemon)))[:3], "250")
+
+    async def test_worker_that_leaves_a_process(self) -> None:
+        """Which has the worker's streams for as long as it likes."""
+        start = "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid, flush=True); "
+        self.patch(worker_process, "_PROGRAM", start + worker_process._PROGRAM)
+        daemon = await self.start()
+
+        def kill_all() -> None:
+            for pid in re.findall(r"worker [0-9]: ([0-9]+)", "\n".join(self.lines())):
+                os.kill(int(pid), signal.SIGKILL)
+
+        self.addCleanup(kill_all)
+        os.kill(self.workers()[0], signal.SIGKILL)
+        await self.until(lambda: len(self.workers()) == 3)
+        await daemon.stopService()
+        self.assertEqual(self.lines()[-1], "stopped")
 
 
 class ReloadTests(SupervisorTestCase):
