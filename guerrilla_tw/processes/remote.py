@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import AMP, Command
+from twisted.python.failure import Failure
 
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.logs.elsewhere import unpack
@@ -23,7 +25,7 @@ class Remote(AMP):
 
     :param logs: log what the worker cannot.
     :param clock: for patience.
-    :param hangs: is called when the worker does not answer.
+    :param hangs: is called when the worker does not answer, or does not end.
     """
 
     def __init__(self, logs: Logs, clock: IReactorTime, hangs: Callable[[], None]) -> None:
@@ -31,6 +33,8 @@ class Remote(AMP):
         self._logs = logs
         self._clock = clock
         self._hangs = hangs
+        self._is_gone = False
+        self._parting: IDelayedCall | None = None
 
     def ask(self, command: type[Command], **arguments: object) -> Deferred[Any]:
         """
@@ -60,6 +64,18 @@ class Remote(AMP):
 
         looking = self._clock.callLater(_PATIENCE, look)
         asked.addBoth(stop_looking)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The worker is about to end, and may hang: a thread of a processor's can keep it."""
+        super().connectionLost(reason)
+        if not self._is_gone:
+            self._parting = self._clock.callLater(_PATIENCE, self._hangs)
+
+    def is_gone(self) -> None:
+        """The worker is no more."""
+        self._is_gone = True
+        if self._parting is not None and self._parting.active():
+            self._parting.cancel()
 
     @Log.responder
     def log(self, event: bytes) -> dict[str, Any]:

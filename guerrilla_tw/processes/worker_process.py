@@ -193,6 +193,7 @@ class WorkerProcess(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """It is no more. What it has started may have its streams for long."""
+        self._remote.is_gone()
         self._ending = self._clock.callLater(_LAST_WORDS, self.ended.callback, _cause(reason))
 
     def processEnded(self, reason: Failure) -> None:

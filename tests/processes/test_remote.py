@@ -86,6 +86,7 @@ class RemoteTests(SynchronousTestCase):
         # Since it is killed then.
         self.remote.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(asked, ConnectionDone)
+        self.remote.is_gone()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_hangs_after_a_while(self) -> None:
@@ -98,7 +99,20 @@ class RemoteTests(SynchronousTestCase):
     def test_ended(self) -> None:
         self.remote.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(self.remote.ask(Prepare), ConnectionDone)
+        self.remote.is_gone()
+        self.clock.advance(2 * PATIENCE)
+        self.assertEqual(self.times_it_hung, 0)
+
+    def test_gone_before_its_connection(self) -> None:
+        self.remote.is_gone()
+        self.remote.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_takes_leave_and_does_not_end(self) -> None:
+        """A thread of a processor's can keep a process."""
+        self.remote.connectionLost(Failure(ConnectionDone()))
+        self.clock.advance(PATIENCE)
+        self.assertEqual(self.times_it_hung, 1)
 
     def test_log(self) -> None:
         self.worker.callRemote(Log, event=pack({"log_format": "{a} {b}", "a": 1, "b": "x"}))
