@@ -46,8 +46,12 @@ class HandedSockets:
         :param descriptor: of the socket.
         :param server: its number.
         """
-        listening = ListeningSocket(socket_of(fileno=descriptor), rota=self._rota)
-        self._handed[parse_listen_interface(place)] = _Handed(listening, server)
+        listening = socket_of(fileno=descriptor)
+        # What a processor starts would keep the place when the daemon is no more.
+        listening.set_inheritable(False)
+        self._handed[parse_listen_interface(place)] = _Handed(
+            ListeningSocket(listening, rota=self._rota), server
+        )
 
     def tally_for(self, text: str) -> Tally:
         """See :class:`.Handed`. To be asked before :meth:`socket_for`."""
