@@ -4,8 +4,8 @@ Which of several processes accepts the next client.
 They share one listening socket, and the kernel lets whoever is first have the client. Left to
 itself that may be the same one nearly always. So a process that is ahead of another leaves clients
 to that one, and rings its bell. The other has a little time to come. One that hangs does not even
-hear its bell: the first one goes on without it until it does. If it has heard, and yet nobody comes,
-the first one goes on without it as well, each time for twice as many clients.
+hear its bell: the first one goes on without it until it does. If it has heard, and yet nobody
+comes, the first one goes on without it as well, each time for twice as many clients.
 """
 
 from __future__ import annotations

@@ -533,7 +533,9 @@ class LogTests(ProcessesTestCase):
         plugins.mkdir(parents=True)
         (plugins / "talking_plugin.py").write_text(TALKING_PLUGIN)
         (self.directory / "talking.py").write_text(TALKING)
-        config = self.write_config(backend_config={"save_process": "Talker", "save_workers_size": 5})
+        config = self.write_config(
+            backend_config={"save_process": "Talker", "save_workers_size": 5}
+        )
         command = (*MODULE, "--log-file=said", "--log-format=text")
         process = self.launch("--config", config, command=command)
         said = self.directory / "said"
