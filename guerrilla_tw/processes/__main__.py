@@ -22,7 +22,7 @@ from guerrilla_tw.processes.control import CONTROL
 from guerrilla_tw.processes.crowd import Member
 from guerrilla_tw.processes.fair_share import Bell, FairShare
 from guerrilla_tw.processes.handed import HandedSockets
-from guerrilla_tw.processes.worker import Worker
+from guerrilla_tw.processes.worker import Worker, stop
 from guerrilla_tw.processors import BUILTIN
 from guerrilla_tw.signals import Signals
 from guerrilla_tw.users import SAME_USER
@@ -63,7 +63,7 @@ def main(number: int, size: int) -> None:
     factory.noisy = False
     reactor.adoptStreamConnection(CONTROL, socket.AF_UNIX, factory)
     os.close(CONTROL)
-    reactor.callWhenRunning(Signals(reactor, {}, _end_at_once).watch_endings)
+    reactor.callWhenRunning(_watch_endings, reactor)
     reactor.run()
 
 
@@ -81,6 +81,15 @@ def _check_limits(config: Config) -> None:
     """:raises ConfigError: the process may not have the clients of a configuration."""
     raise_file_limit(config)
     check_file_limit(config)
+
+
+def _watch_endings(reactor: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The reactor's own fails where the supervisor has told us before, as when all processes of
+        # a terminal or a group are told to end.
+        if callable(signal.getsignal(number)):
+            signal.signal(number, lambda *_: reactor.callFromThread(stop, reactor))
+    Signals(reactor, {}, _end_at_once).watch_endings()
 
 
 def _end_at_once(number: int) -> NoReturn:

@@ -174,21 +174,16 @@ class Worker(AMP):
     def stop(self, timeout: float) -> Answer:
         """End, and give clients so many seconds."""
         self._goodbye = timeout
-        self._end()
+        stop(self._reactor)
         return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The supervisor is no more; nobody would count or replace this process."""
         super().connectionLost(reason)
         self._parted.callback(None)
-        self._end()
+        stop(self._reactor)
 
     # The end
-
-    def _end(self) -> None:
-        # It may have been told by a signal, too.
-        with suppress(ReactorNotRunning):
-            self._reactor.stop()
 
     def _close(self) -> Deferred[None] | None:
         """Let everything finish, before the reactor is shut down, whatever stops it."""
@@ -211,6 +206,12 @@ class Worker(AMP):
             return result
         cast(Any, self.transport).loseConnection()
         return self._parted.addCallback(lambda _: result)
+
+
+def stop(reactor: Any) -> None:
+    """Have a worker end, whoever else has told it so: the supervisor, a signal, or both."""
+    with suppress(ReactorNotRunning):
+        reactor.stop()
 
 
 def _renewed(renewed: Renewed) -> Answer:

@@ -257,6 +257,21 @@ class WorkerTests(ProcessesTestCase):
         process.wait_for(rf"(?s){SERVES}.*{SERVES}.*{SERVES}")
         self.assert_ends(process)
 
+    def test_all_are_told_to_end(self) -> None:
+        """As by Ctrl-C, or by a service manager: workers twice, and that is for once."""
+        process, workers = self.start_two()
+        with self.client_of(workers[0], process.port()) as client:
+            client.command("MAIL FROM:<a@example.com>")
+            client.command("RCPT TO:<b@example.com>")
+            client.command("DATA")
+            process.terminate()
+            wait_until(lambda: not listens(workers[0]))
+            os.kill(workers[0], signal.SIGTERM)
+            client.write(MESSAGE + b".\r\n")
+            queue_id(client.reply())
+        self.assertEqual(process.finish(), -signal.SIGTERM)
+        self.assert_clean(process)
+
     def test_supervisor_is_killed(self) -> None:
         process, workers = self.start_two(backend_config=CHAIN)
         port = process.port()
