@@ -35,9 +35,6 @@ def main(number: int, size: int) -> None:
     :param number: of the worker, from 1 on.
     :param size: how many workers there are.
     """
-    # These are for the supervisor, and may come to all processes of a terminal or a group.
-    for name in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(name, lambda *_: None)
     from twisted.internet import reactor as global_reactor
 
     reactor: Any = global_reactor

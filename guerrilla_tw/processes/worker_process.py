@@ -42,8 +42,11 @@ _STREAMS = {"stdout": 1, "stderr": 2}
 # They are about the supervisor itself.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 # Not "-m", nor what "-c" does by itself: both look for modules in the current directory first, and
-# others may be able to write there, as in /tmp.
+# others may be able to write there, as in /tmp. And signals that are for the supervisor may come to
+# all processes of a terminal or a group, also while modules are being loaded.
 _PROGRAM = (
+    "import signal; ignore = lambda *_: None; "
+    "signal.signal(signal.SIGHUP, ignore); signal.signal(signal.SIGUSR1, ignore); "
     "import sys; '' in sys.path and sys.path.remove(''); "
     "import runpy; runpy.run_module('guerrilla_tw.processes', run_name='__main__')"
 )
