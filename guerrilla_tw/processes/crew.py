@@ -151,7 +151,7 @@ class Crew:
         undo = Undo(self.log)
         for keeper in self._keepers:
             keeper.hold()
-        self._doing = Deferred.fromCoroutine(self._change(new, undo))
+        self._doing = Deferred.fromCoroutine(self._change(old, new, undo))
         return undo.unless_done(self._doing).addBoth(self._release)
 
     def _release(self, result: Any) -> Any:
@@ -159,9 +159,12 @@ class Crew:
             keeper.release()
         return result
 
-    async def _change(self, new: Config, undo: Undo) -> Renewed:
+    async def _change(self, old: Config, new: Config, undo: Undo) -> Renewed:
         """Have every process do all that can fail; then have them put it in force."""
         self._check_limits(new)
+        if new.backend_config != old.backend_config:
+            # Workers do so as well, and tell nobody; and there may be none just now.
+            self.warn(self._judge.check_backend(new))
         known = self._judge.read(new)
         plan = self._logs.prepare(new)
         undo.add(partial(self._logs.abandon, plan))

@@ -62,6 +62,15 @@ class Judge:
         :raises ConfigError: no daemon of several processes could start with it.
         """
         self.read(config)
+        return self.check_backend(config)
+
+    def check_backend(self, config: Config) -> Sequence[str]:
+        """
+        Judge the ``backend_config`` alone.
+
+        :returns: see :meth:`check`.
+        :raises ConfigError: no worker could use it.
+        """
         gateway = Gateway(Registry(BUILTIN), self._reactor, self._log, user=self._user)
         return gateway.check(config.backend_config)
 

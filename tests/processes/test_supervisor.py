@@ -244,6 +244,21 @@ class ReloadTests(SupervisorTestCase):
         self.assertEqual(len(daemon.addresses), 1)
         self.assertEqual((await self.send(self.port(daemon)))[:3], "250")
 
+    async def test_odd_chain(self) -> None:
+        """It is told once, as at the start."""
+        place = new_interface()
+        daemon = await self.start(server(place))
+        self.assertEqual(self.warnings(), 1)
+        await daemon.reload(config(server(place), backend_config={"save_process": "Header"}))
+        self.assertEqual(self.warnings(), 2)
+        await daemon.reload(
+            config(server(place, max_size=1), backend_config={"save_process": "Header"})
+        )
+        self.assertEqual(self.warnings(), 2)
+
+    def warnings(self) -> int:
+        return len([line for line in self.lines() if "NO PROCESSOR STORES MAIL" in line])
+
     async def test_refused_by_the_supervisor(self) -> None:
         daemon = await self.start()
         with self.assertRaises(ConfigError):
