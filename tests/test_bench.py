@@ -106,7 +106,8 @@ class ProcTests(SynchronousTestCase):
         before = proc.usage(os.getpid())
         sum(range(1_000_000))
         used = proc.usage(os.getpid()).since(before)
-        self.assertEqual(set(used.processes), {os.getpid()})
+        # Other tests may have servers that are children as well.
+        self.assertIn(os.getpid(), used.processes)
         self.assertGreater(used.processor, 0)
         self.assertGreaterEqual(used.seconds, 0)
         self.assertGreaterEqual(used.machine, 0)
