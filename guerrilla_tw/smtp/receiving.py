@@ -110,7 +110,8 @@ class ReceivingConnection(OpeningConnection):
         try:
             chunks = self._chunks()
         except CommandError as error:
-            refused = partial(self._chunk_refused, argument, last, error)
+            # Its traceback would hold on to the message, and so to its body.
+            refused = partial(self._chunk_refused, argument, last, error.with_traceback(None))
             self._receive_chunk(ChunkSkipper(size), size, refused)
             return
         chunks.begin(size)

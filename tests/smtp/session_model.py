@@ -181,6 +181,10 @@ class Model:
         self.expected.append(reply)
         self.close()
 
+    def data_with_argument(self) -> None:
+        self.was_refused_data = True
+        self.say("501 5.5.4")
+
     def unknown(self) -> None:
         if self.was_refused_data:
             # A message that comes though DATA was refused.

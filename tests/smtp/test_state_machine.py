@@ -217,12 +217,16 @@ class SessionMachine(RuleBasedStateMachine):
                 (b"RSET x", "501 5.5.4"),
                 (b"QUIT x", "501 5.5.4"),
                 (b"STARTTLS x", "501 5.5.4"),
-                (b"DATA x", "501 5.5.4"),
             )
         )
     )
     def other_command(self, line: tuple[bytes, str]) -> None:
         self._command(line[0], partial(self.model.say, line[1]))
+
+    @commands()
+    @rule()
+    def data_with_argument(self) -> None:
+        self._command(b"DATA x", self.model.data_with_argument)
 
     @commands()
     @rule(line=sampled_from((b"XYZZY", b"NOOP\nQUIT", b"NOOP\0", b"NO\rOP", b"NOOP " + b"x" * 600)))
