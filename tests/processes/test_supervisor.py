@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.process import ProcessReader
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent
@@ -212,11 +214,16 @@ class LifeTests(SupervisorTestCase):
         self.patch(worker_process, "_PROGRAM", start + worker_process._PROGRAM)
         daemon = await self.start()
 
-        def kill_all() -> None:
+        async def kill_all() -> None:
             for pid in re.findall(r"worker [0-9]: ([0-9]+)", "\n".join(self.lines())):
                 os.kill(int(pid), signal.SIGKILL)
+            # The reactor sees the ends of their streams in some later turn.
+            readers: Any = reactor
+            await self.until(
+                lambda: not any(isinstance(each, ProcessReader) for each in readers.getReaders())
+            )
 
-        self.addCleanup(kill_all)
+        self.addCleanup(lambda: Deferred.fromCoroutine(kill_all()))
         os.kill(self.workers()[0], signal.SIGKILL)
         await self.until(lambda: len(self.workers()) == 3)
         await daemon.stopService()
