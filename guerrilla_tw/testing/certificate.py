@@ -7,22 +7,24 @@ from datetime import datetime, timedelta, timezone
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 # Clocks of test machines differ, and none runs for that long.
 _GRACE = timedelta(days=1)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def make_certificate(host: str) -> tuple[str, str]:
+def make_certificate(host: str, key: Key | None = None) -> tuple[str, str]:
     """
-    Make a key and a certificate that it has signed itself.
+    Make a certificate that its own key has signed.
 
     :param host: an IP address that it is for, besides ``localhost``.
+    :param key: None for a new one on P-256, which takes no time.
     :returns: the key and the certificate, in PEM.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an inbox for tests")])
     hosts = [x509.IPAddress(ipaddress.ip_address(host)), x509.DNSName("localhost")]
     now = datetime.now(timezone.utc)
