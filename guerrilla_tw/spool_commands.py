@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -18,6 +19,7 @@ from guerrilla_tw.spool.errors import SpoolError
 from guerrilla_tw.spool.records import RecordError
 from guerrilla_tw.spool.settings import SpoolConfig
 from guerrilla_tw.spool_listing import age, as_json, description, header_lines, line_of, printable
+from guerrilla_tw.users import user_with
 
 T = TypeVar("T")
 
@@ -45,8 +47,14 @@ class SpoolCommand(Command):
             raise CommandError(str(error.in_file(file))) from None
         if not directory:
             raise CommandError(f"{file}: backend_config.spool_dir: there is none")
+        # What clients said is shown, and their letters need not be those of this terminal.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            self.work(Administration(directory))
+            spool = Administration(directory)
+            # For root: links that its owner has made must not lead further than he gets himself.
+            with user_with(spool.owner()).rights():
+                self.work(spool)
         except (SpoolError, RecordError) as error:
             raise CommandError(printable(str(error))) from None
 

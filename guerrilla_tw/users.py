@@ -62,5 +62,18 @@ class User:
                 raise
 
 
+def user_with(uid: int) -> User:
+    """
+    Find a user by his number.
+
+    :returns: him with his main group. Who has no name has none that is known, and gets the one of
+        his own number: not one of root's.
+    """
+    try:
+        return User(uid, pwd.getpwuid(uid).pw_gid)
+    except KeyError:
+        return User(uid, uid)
+
+
 #: Nobody else than it is.
 SAME_USER: Final = User()

@@ -36,6 +36,41 @@ _WRITE_TIMEOUT = 30.0
 Answer = IResult | Deferred[IResult]
 
 
+class _Wish:
+    """
+    A message that waits for the disk, as long as its client waits.
+
+    :param original: of the message.
+    :param then: is given what was written, after the answer.
+    """
+
+    def __init__(self, original: Original, then: Callable[[Claim], object]) -> None:
+        # One thing: it is taken by a thread, or dropped by the reactor's.
+        self._original = [original]
+        self.then = then
+
+    def write(self, spool: Spool, reason: str, due: float) -> Claim | None:
+        """
+        Write it, in a thread.
+
+        :returns: what was written; None if nobody waits any more.
+        """
+        try:
+            original = self._original.pop()
+        except IndexError:
+            return None
+        return spool.write(original, reason, due)
+
+    def forget(self, _: object) -> None:
+        """Hold on to nothing: clients that leave come faster than a disk writes."""
+        self._original.clear()
+        self.then = _nothing
+
+
+def _nothing(claim: Claim) -> None:
+    """Nobody wants to know."""
+
+
 class Keeper:
     """
     Writes messages into the spool, and answers their clients.
@@ -66,16 +101,19 @@ class Keeper:
         :returns: a Deferred of what the client is told. Where he does not wait for it, or not so
             long, the message is not kept: he will send it again.
         """
-        answer: Deferred[IResult] = Deferred(lambda _: None)
-        writing = self.outstanding.add(self._pool.defer(self._spool.write, original, reason, due))
+        wish = _Wish(original, then)
+        answer: Deferred[IResult] = Deferred(wish.forget)
+        writing = self.outstanding.add(self._pool.defer(wish.write, self._spool, reason, due))
         queued_id = original.header.queued_id
 
-        def written(claim: Claim) -> None:
+        def written(claim: Claim | None) -> None:
+            if claim is None:
+                return
             if answer.called:
                 self._discard(claim)
                 return
             answer.callback(queued(queued_id))
-            then(claim)
+            wish.then(claim)
 
         def not_written(failure: Failure) -> None:
             self._log_failure(failure, queued_id)

@@ -10,9 +10,9 @@ from contextlib import suppress
 import msgspec
 
 from guerrilla_tw.spool.claims import Claim, open_claim
-from guerrilla_tw.spool.errors import telling
+from guerrilla_tw.spool.errors import SpoolError, telling
 from guerrilla_tw.spool.names import is_name, queue_id_of
-from guerrilla_tw.spool.places import Places, sync_directory
+from guerrilla_tw.spool.places import PlaceError, Places, sync_directory
 from guerrilla_tw.spool.records import Progress, RecordError
 from guerrilla_tw.spool.scanning import list_directory
 from guerrilla_tw.spool.usage import Usage
@@ -63,6 +63,22 @@ class Administration:
 
     def __init__(self, path: str) -> None:
         self.places = Places(os.path.abspath(path))
+
+    def owner(self) -> int:
+        """
+        Find out whose spool it is.
+
+        :returns: his user id. Nobody else but root can have put anything there.
+        :raises SpoolError: somebody else can, or there is no spool.
+        """
+        root = self.places.root
+        with telling(f"cannot read {root}"):
+            owner = os.stat(root).st_uid
+        try:
+            self.places.check(owner)
+        except PlaceError as error:
+            raise SpoolError(str(error)) from None
+        return owner
 
     def files(self) -> list[tuple[str, str]]:
         """

@@ -24,10 +24,12 @@ from guerrilla_tw.backends.results import (
     Result,
 )
 from guerrilla_tw.backends.spool_lane import SpoolLane, check_spool
+from guerrilla_tw.backends.spooling import Keeper
 from guerrilla_tw.backends.verdicts import is_trouble, judge
 from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import IResult, Task
+from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.mail.envelope import Envelope
 from guerrilla_tw.spool.records import Original
 from guerrilla_tw.spool.settings import SpoolConfig
@@ -39,6 +41,7 @@ from tests.backends.fakes import (
     Events,
     FakeReactor,
     FunctionProcessor,
+    SteppedPool,
     make_envelope,
 )
 
@@ -484,6 +487,68 @@ class DiskTests(SpoolTestCase):
         self.assertEqual((self.names(), len(self.names("damaged"))), ([], 1))
         [line] = self.told("set aside")
         self.assertIn(os.path.join(self.directory, "damaged"), line)
+
+
+class LeavingTests(SynchronousTestCase):
+    """Clients come faster than the disk writes, and do not wait for it."""
+
+    def setUp(self) -> None:
+        self.clock = FakeReactor()
+        self.pool = SteppedPool(self.clock, 1, "spool")
+        self.directory = os.path.abspath(self.mktemp())
+        spool = Spool(self.directory, 2**20, 1)
+        spool.open()
+        self.keeper = Keeper(spool, self.pool, self.clock, Events().logger())
+        self.storage = BodyStorage()
+        self.kept: list[Envelope] = []
+
+    def keep(self) -> Deferred[IResult]:
+        envelope = make_envelope()
+        envelope.body = self.storage.new_body()
+        envelope.body.write(b"x" * 1000)
+        # Who is told of it has the envelope, as in a spool of everything.
+        return self.keeper.keep(
+            Original(envelope, NOW), "", 0.0, lambda claim: self.kept.append(envelope)
+        )
+
+    def go_on(self) -> None:
+        """The disk has done all that there was."""
+        for _ in range(self.pool.entered):
+            self.pool.step()
+        self.successResultOf(self.keeper.outstanding.none())
+
+    def test_nothing_is_kept_for_who_has_left(self) -> None:
+        """Else the bodies of any number of clients would wait for the disk."""
+        for _ in range(3):
+            answer = self.keep()
+            answer.cancel()
+            self.failureResultOf(answer, CancelledError)
+            del answer
+        self.assertEqual(self.storage.in_memory, 0)
+
+    def test_nothing_is_kept_for_who_was_told_to_try_again(self) -> None:
+        answer = self.keep()
+        self.clock.advance(30)
+        self.assertEqual(self.successResultOf(answer), SPOOL_UNAVAILABLE)
+        self.assertEqual(self.storage.in_memory, 0)
+
+    def test_nothing_is_written_for_who_has_left(self) -> None:
+        """It would only be removed again, and others wait for the disk meanwhile."""
+        written: list[object] = []
+        self.patch(Spool, "write", lambda *args: written.append(args))
+        answer = self.keep()
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        self.go_on()
+        self.assertEqual((written, self.kept), ([], []))
+
+    def test_who_waits(self) -> None:
+        answers = [self.keep() for _ in range(2)]
+        answers[0].addErrback(lambda _: None).cancel()
+        self.go_on()
+        written = os.listdir(os.path.join(self.directory, "queue"))
+        self.assertEqual((len(written), len(self.kept)), (1, 1))
+        self.assertEqual(self.successResultOf(answers[1]).code, 250)
 
 
 class AlwaysTests(SpoolTestCase):

@@ -43,6 +43,7 @@ class Model:
     :ivar expected: the replies that are due, code and enhanced code of each.
     :ivar stored: what the backend must have been given: protocol, sender, recipients, data.
     :ivar backend: how it answers: "yes", "never", "later", "fails"; or "pending", for not yet.
+    :ivar in_hand: octets of the message that the backend has and has not answered.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class Model:
         self.waiting: deque[Callable[[], None]] = deque()
         self.answer: Callable[[str], None] | None = None
         self.backend = "yes"
+        self.in_hand = 0
         self.congested = self.closed = self.secret = self.shaking = False
         self.errors = 0
         self.now = 0.0
@@ -272,4 +274,9 @@ class Model:
             return
         protocol = self.protocol + ("S" if self.secret else "")
         self.stored.append((protocol, message.sender, message.recipients, stored))
-        self.ask(_MESSAGE_REPLIES, self.say)
+        self.in_hand = len(stored)
+        self.ask(_MESSAGE_REPLIES, self._message_answered)
+
+    def _message_answered(self, reply: str) -> None:
+        self.in_hand = 0
+        self.say(reply)

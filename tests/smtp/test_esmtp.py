@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import random
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -314,6 +317,26 @@ class PendingTests(SynchronousTestCase):
         self.assertFalse(any("log_failure" in event for event in self.session.events))
         self.assertEqual(self.session.heard(), b"")
 
+    def test_a_message_counts_as_in_memory_until_it_is_answered(self) -> None:
+        """Or until nobody waits for an answer; and it is not left to the garbage collector."""
+        endings: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("stored", lambda: self.answers[-1].callback(queued("q1"))),
+            ("refused", lambda: self.answers[-1].callback(STORE_UNAVAILABLE)),
+            ("failed", lambda: self.answers[-1].errback(_raised())),
+            ("the client has gone", self.session.disconnect),
+        )
+        storage = self.session.server.shared.storage
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for name, end in endings:
+            self.session.send(TO_DATA + MESSAGE)
+            self.session.backend.saved.clear()
+            self.assertEqual(storage.in_memory, len(MESSAGE) - len(b".\r\n"), name)
+            end()
+            # Of a failure it has the traceback.
+            self.session.events.clear()
+            self.assertEqual(storage.in_memory, 0, name)
+
     def test_idle_time_does_not_count_while_the_client_waits_for_us(self) -> None:
         self.session.send(TO_DATA + MESSAGE)
         for _ in range(5):
@@ -325,6 +348,13 @@ class PendingTests(SynchronousTestCase):
         self.assertFalse(self.session.closed)
         self.session.clock.advance(1)
         self.assertEqual(codes(self.session.heard()), ["421 4.4.2"])
+
+
+def _raised() -> Failure:
+    try:
+        raise RuntimeError("as a store may")
+    except RuntimeError:
+        return Failure()
 
 
 class BrokenBackendTests(SynchronousTestCase):

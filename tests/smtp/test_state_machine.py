@@ -410,8 +410,12 @@ class SessionMachine(RuleBasedStateMachine):
             assert self._heard() == self.last_words
             assert self.session.clock.getDelayedCalls() == []
             assert self.session.server.clients == set()
-        if self.is_lost or self.model.message is None:
-            assert self.session.server.shared.storage.in_memory == 0
+        in_memory = self.session.server.shared.storage.in_memory
+        if self.is_lost:
+            assert in_memory == 0
+        elif self.model.message is None:
+            # What the backend works on is counted until it has answered.
+            assert in_memory == self.model.in_hand, (in_memory, self.model.in_hand)
 
     def teardown(self) -> None:
         if not self.is_lost:
@@ -420,6 +424,20 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 class StateMachineTests(SynchronousTestCase):
+    def test_the_model_knows_of_a_message_that_waits_for_the_backend(self) -> None:
+        """Of which few random conversations have one."""
+        for end in (SessionMachine.lose, lambda machine: machine.answer("yes")):
+            machine = SessionMachine()
+            machine.start()
+            machine.transaction_without_waiting(greeted=False, backends=["yes"])
+            machine.data_without_waiting(_MESSAGES[0], "pending")
+            machine.compare()
+            machine.keep_nothing()
+            self.assertGreater(machine.model.in_hand, 0)
+            end(machine)
+            machine.compare()
+            machine.keep_nothing()
+
     def test_session_does_what_the_model_does(self) -> None:
         run_state_machine_as_test(
             SessionMachine,

@@ -1,0 +1,124 @@
+"""The commands of the spool, where clients or the daemon's user mean harm."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from guerrilla_tw.command import CommandError
+from guerrilla_tw.mail.address import Address
+from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.spool.records import Original
+from guerrilla_tw.spool.spool import Spool
+from guerrilla_tw.spool_commands import SpoolCommands
+from tests.test_users import UserTestCase
+
+
+def write(root: Path, envelope: Envelope) -> str:
+    """:returns: the queue id of what is in the spool now."""
+    spool = Spool(str(root), 2**22, 1)
+    spool.open()
+    spool.write(Original(envelope, 1.0)).release()
+    return envelope.queued_id
+
+
+def run(test: SynchronousTestCase, root: Path, *arguments: str, encoding: str = "utf-8") -> str:
+    """
+    Run one of the commands.
+
+    :param encoding: of the operator's terminal.
+    :returns: what it shows.
+    """
+    config = Path(test.mktemp()).absolute()
+    config.parent.mkdir(parents=True, exist_ok=True)
+    settings = {"save_process": "Debugger", "spool_dir": str(root)}
+    config.write_text(json.dumps({"backend_config": settings, "servers": []}))
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding)
+    test.patch(sys, "stdout", terminal)
+    options = SpoolCommands()
+    options.parseOptions([arguments[0], "--config", str(config), *arguments[1:]])
+    options.run()
+    terminal.seek(0)
+    return terminal.read()
+
+
+class ClientTests(SynchronousTestCase):
+    """What clients have said is shown."""
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp()).absolute()
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        envelope = Envelope("192.0.2.1", "client\x1b]0;x\x07", utf8=True)
+        envelope.mail_from = Address("sénder\x9b2J", "a.example")
+        envelope.rcpt_to = [Address("\u202ercpt", "b.example")]
+        envelope.body.write("Subject: gr\u00fcn\x1b[2J\r\nX: \x9b2J\r\n\r\n".encode())
+        self.queued_id = write(self.root, envelope)
+
+    def test_nothing_in_it_does_anything_to_a_terminal(self) -> None:
+        for arguments in (["list"], ["list", "--json"], ["show", self.queued_id]):
+            shown = run(self, self.root, *arguments)
+            self.assertIn("b.example", shown)
+            self.assertEqual([c for c in shown if not c.isprintable() and c != "\n"], [])
+
+    def test_a_terminal_that_has_no_such_characters(self) -> None:
+        """One message keeps no operator from the others."""
+        listed = run(self, self.root, "list", encoding="ascii")
+        self.assertIn("<s\\xe9nder\\x9b2J@a.example>", listed)
+        shown = run(self, self.root, "show", self.queued_id, encoding="ascii")
+        self.assertIn("Subject: gr\\xfcn", shown)
+
+
+class RootTests(UserTestCase):
+    """Root does something to a spool of somebody who would like to be root."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.own / "spool"
+        self.victim = self.directory / "victim"
+        self.victim.mkdir(0o700)
+        self.file = self.victim / "shadow"
+        self.file.write_text("root:secret\n")
+        envelope = Envelope()
+        envelope.rcpt_to = [Address("a", "b.example")]
+        with self.user.rights():
+            self.queued_id = write(self.root, envelope)
+
+    def replace(self, name: str, target: Path) -> None:
+        """As the user may."""
+        with self.user.rights():
+            (self.root / name).rename(self.root / "before")
+            (self.root / name).symlink_to(target)
+
+    def test_works(self) -> None:
+        self.assertIn(self.queued_id, run(self, self.root, "list"))
+        self.assertEqual(run(self, self.root, "retry", "--all"), "1 to be delivered now\n")
+        self.assertEqual(run(self, self.root, "delete", "--all"), "1 deleted\n")
+
+    def test_nothing_is_removed_where_a_link_leads(self) -> None:
+        self.replace("damaged", self.victim)
+        self.assertRaises(CommandError, run, self, self.root, "delete", "--all")
+        self.assertTrue(self.file.exists())
+
+    def test_nothing_is_listed_where_a_link_leads(self) -> None:
+        self.replace("damaged", self.victim)
+        self.assertRaises(CommandError, run, self, self.root, "list")
+
+    def test_nothing_is_written_where_a_link_leads(self) -> None:
+        self.replace("usage", self.file)
+        run(self, self.root, "delete", "--all")
+        self.assertEqual(self.file.read_text(), "root:secret\n")
+
+    def test_a_spool_that_leads_to_roots(self) -> None:
+        theirs = self.victim / "damaged"
+        for name in ("queue", "dead", "damaged", "tmp"):
+            (self.victim / name).mkdir()
+        (theirs / "file").write_text("root's")
+        self.root.rename(self.own / "before")
+        with self.user.rights():
+            self.root.symlink_to(self.victim)
+        self.assertRaises(CommandError, run, self, self.root, "delete", "--all")
+        self.assertTrue((theirs / "file").exists())
