@@ -36,7 +36,8 @@ class Guerrilla(DaemonService):
     :param user: whom a program that was started by root is going to be for ever, after
         :meth:`privilegedStartService` and before :meth:`startService`; by default nobody else.
     :param owns_process: whether the program is there for the daemon alone. Then the limit of open
-        files is raised as far as is needed and allowed, and one that is too low is no mere advice.
+        files is raised as far as is needed and allowed, one that is too low is no mere advice, and
+        the garbage collector and malloc are told what suits it.
     :raises ConfigError: the configuration cannot be read.
     """
 

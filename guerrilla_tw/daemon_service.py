@@ -18,6 +18,7 @@ from guerrilla_tw.doubts import doubts
 from guerrilla_tw.events import Change, EventBus, compare, describe, reopenings
 from guerrilla_tw.logs import Logs
 from guerrilla_tw.pid_file import PidFile
+from guerrilla_tw.memory import claim_memory
 from guerrilla_tw.process import check_file_limit, claim_files
 from guerrilla_tw.sources import ConfigSource, Source
 from guerrilla_tw.turns import Turns
@@ -226,6 +227,7 @@ class DaemonService(Service):
     def check_limits(self, config: Config) -> None:
         """:raises ConfigError: this process may not have the clients of a configuration."""
         if self._owns_process:
+            claim_memory()
             claim_files(config, self.log)
             return
         try:

@@ -17,6 +17,7 @@ from guerrilla_tw.house import House
 from guerrilla_tw.logs import Logs, Outlet
 from guerrilla_tw.logs.elsewhere import HandOver, Places
 from guerrilla_tw.logs.twistd import ProgramObserver
+from guerrilla_tw.memory import claim_memory
 from guerrilla_tw.process import check_file_limit, raise_file_limit
 from guerrilla_tw.processes.control import CONTROL
 from guerrilla_tw.processes.crowd import Member
@@ -76,6 +77,7 @@ def _open_logs(places: Places, worker: Worker) -> Logs:
 
 def _check_limits(config: Config) -> None:
     """:raises ConfigError: the process may not have the clients of a configuration."""
+    claim_memory()
     raise_file_limit(config)
     check_file_limit(config)
 
