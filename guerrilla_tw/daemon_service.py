@@ -17,8 +17,8 @@ from guerrilla_tw.config import Config, ConfigError
 from guerrilla_tw.doubts import doubts
 from guerrilla_tw.events import Change, EventBus, compare, describe, reopenings
 from guerrilla_tw.logs import Logs
-from guerrilla_tw.pid_file import PidFile
 from guerrilla_tw.memory import claim_memory
+from guerrilla_tw.pid_file import PidFile
 from guerrilla_tw.process import check_file_limit, claim_files
 from guerrilla_tw.sources import ConfigSource, Source
 from guerrilla_tw.turns import Turns

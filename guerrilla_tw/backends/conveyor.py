@@ -118,7 +118,7 @@ class Conveyor:
         job = self._job(envelope)
         reply = job.reply
         assert reply is not None
-        outcome.addCallback(self._finish, job)
+        outcome.addBoth(self._finish, job)
         return reply
 
     def late_end(self, envelope: Envelope) -> Deferred[IResult] | None:
@@ -155,36 +155,35 @@ class Conveyor:
         return job
 
     def _process(self, envelope: Envelope) -> IResult | Deferred[IResult]:
-        """Take a slot and run the chain. A Deferred that comes out of here never fails."""
+        """Take a slot and run the chain. What its Deferred comes to is still to be judged."""
         self._busy += 1
         try:
             outcome = self._processor.process(envelope, self._task)
-            if type(outcome) is Result:
-                return outcome
-            if not isinstance(outcome, Deferred):
-                return self._checked(outcome)
         except BaseException:  # As in a Deferred: sys.exit() in a processor keeps no slot.
-            return self._failed(Failure(), envelope)
-        return outcome.addCallback(self._checked).addErrback(self._failed, envelope)
+            return self._judge(Failure(), envelope)
+        if type(outcome) is Result or isinstance(outcome, Deferred):
+            return outcome
+        return self._judge(outcome, envelope)
 
-    def _checked(self, outcome: object) -> IResult:
-        if not (isinstance(outcome, Result) or IResult.providedBy(outcome)):
-            # Not its repr, which may be the whole message.
-            raise TypeError(f"a processor answered with {type(outcome).__name__}, not a result")
-        result: IResult = outcome
-        return result
-
-    def _failed(self, failure: Failure, envelope: Envelope) -> IResult:
+    def _judge(self, outcome: object, envelope: Envelope) -> IResult:
+        """:returns: the result of a chain; where it is none, that the client is to try again."""
+        if not isinstance(outcome, Failure):
+            try:
+                return _result(outcome)
+            except BaseException:  # Even to be asked what it is may be too much for it.
+                outcome = Failure()
         self._log.failure(
             "{queued_id}: a processor failed to {task}; {fate}",
-            failure,
+            outcome,
             queued_id=envelope.queued_id,
             task=self._task.value,
             fate=self._fate,
         )
         return PROCESSING_FAILED
 
-    def _finish(self, result: IResult, job: _Job) -> None:
+    def _finish(self, outcome: object, job: _Job) -> None:
+        # One callback for all that is to be done: each costs as much as all that is done in it.
+        result = outcome if type(outcome) is Result else self._judge(outcome, job.envelope)
         self._answer(result, job)
         self._release()
 
@@ -223,7 +222,7 @@ class Conveyor:
             job = self._next()
             outcome = self._process(job.envelope)
             if isinstance(outcome, Deferred):
-                outcome.addCallback(self._finish, job)
+                outcome.addBoth(self._finish, job)
             else:
                 self._finish(outcome, job)
         self._advancing = False
@@ -262,3 +261,12 @@ class Conveyor:
         assert reply is not None
         self._in_time.end(job)
         return reply
+
+
+def _result(outcome: object) -> IResult:
+    """:raises TypeError: it is none."""
+    if not (isinstance(outcome, Result) or IResult.providedBy(outcome)):
+        # Not its repr, which may be the whole message.
+        raise TypeError(f"a processor answered with {type(outcome).__name__}, not a result")
+    result: IResult = outcome
+    return result

@@ -114,7 +114,7 @@ class SMTPConnection(SMTPFlow):
         # To ask whether it is an instance takes ten times as long, because Deferred is an ABC.
         if hasattr(answer, "addErrback"):
             self._pending = answer = cast("Deferred[IResult]", answer)
-            answer.addErrback(self._failed).addCallback(self._answered, then)
+            answer.addBoth(self._answered, then)
         else:
             then(answer)
 
@@ -277,9 +277,13 @@ class SMTPConnection(SMTPFlow):
         if not (self._closing and failure.check(CancelledError)):
             self.server.log.failure("the backend failed", failure)
 
-    def _answered(self, result: IResult | None, then: Callable[[IResult | None], None]) -> None:
+    def _answered(self, answer: IResult | Failure, then: Callable[[IResult | None], None]) -> None:
         self._pending = None
-        then(result)
+        if isinstance(answer, Failure):
+            self._failed(answer)
+            then(None)
+        else:
+            then(answer)
         if self._closing:
             return
         self.resetTimeout()

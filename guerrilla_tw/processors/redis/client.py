@@ -108,6 +108,10 @@ class RedisClient:
         data: bytes,
         tries: int,
     ) -> Deferred[None] | None:
+        if reply == "OK":
+            # Nearly always.
+            self._pool.give_back(connection, len(data))
+            return None
         try:
             check_reply(reply.value if isinstance(reply, Failure) else reply)
         except ConnectionError as error:

@@ -39,6 +39,8 @@ _REPEATED = re.compile(r",? with args beginning with.*", re.DOTALL)
 # come at the same time share a system call each way, and no message waits behind a large one.
 _ROOM = 2**16
 
+# Its three arguments, each after its length in octets.
+_SETEX = b"*4\r\n$5\r\nSETEX\r\n" + 3 * b"$%d\r\n%b\r\n"
 _OK = b"+OK\r\n"
 _NOT_REDIS = "what answers is not Redis"
 
@@ -89,9 +91,8 @@ class RedisConnection(RedisProtocol):  # type: ignore[misc]
         """
         if not self.connected:
             raise ConnectionError("Not connected")
-        command = (b"SETEX", key.encode(), b"%d" % seconds, data)
-        lines = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
-        self.transport.write(b"".join([b"*4\r\n", *lines]))
+        name, expiry = key.encode(), b"%d" % seconds
+        self.transport.write(_SETEX % (len(name), name, len(expiry), expiry, len(data), data))
         answer: Deferred[Any] = self.replyQueue.get()
         return answer
 
@@ -251,7 +252,7 @@ class RedisPool(RedisFactory):  # type: ignore[misc]
         """End what :meth:`take` or :meth:`wait` began."""
         had_room = connection.has_room
         connection.load -= size
-        if connection.has_room and not had_room and connection.connected:
+        if not had_room and connection.has_room and connection.connected:
             self.connectionQueue.put(connection)
 
     def retire(self, connection: RedisConnection, cause: str) -> None:
