@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -14,7 +15,7 @@ from bench.experiments.setting import Setting
 from bench.figures import Figures
 from bench.generator.spec import Spec
 from bench.loads import Load, chosen
-from bench.measuring import measure
+from bench.measuring import measure, pace, saturate, warm_up
 from bench.reports.report import FIRST, Report
 from bench.rounds import Case, take_turns
 from bench.sending import generator
@@ -26,13 +27,28 @@ _CLIENTS = 40
 
 
 def run(setting: Setting) -> Report:
-    """Measure: what messages cost, and how many of the clients one process gets."""
-    loads = list(setting.loads) or chosen(["kept", "new"])
+    """
+    Measure: what messages cost, and how many of the clients one process gets.
+
+    Two processes that share a load have less to do each, and so do less of it at a time. To tell
+    that from what it costs to be two, messages are also sent at the same rate to one and to two.
+    """
+    loads = list(setting.loads) or chosen(["kept", "200-clients", "new"])
     cases = [
         Case(load.title, name, partial(_measure, setting, _ours(setting, count), load))
         for load in loads
         for name, count in _PROCESSES.items()
     ]
+    for load in loads:
+        rates: list[float] = []
+        cases += [
+            Case(
+                f"{load.title}, at half of what one process can take",
+                name,
+                partial(_at_half, setting, count, load, rates),
+            )
+            for name, count in _PROCESSES.items()
+        ]
     ours = _ours(setting, 2)
     title = f"{_CLIENTS} clients, 2 processes"
     cases.append(Case(title, "connecting at once", partial(_split, ours, _at_once)))
@@ -48,6 +64,16 @@ def _ours(setting: Setting, processes: int) -> Guerrilla:
 def _measure(setting: Setting, ours: Guerrilla, load: Load) -> Figures:
     with ours.running(tls=load.tls, clients=load.clients) as server:
         return measure(server, load, setting.messages(load))
+
+
+def _at_half(setting: Setting, count: int, load: Load, rates: list[float]) -> Figures:
+    """:param rates: what one process can take, which has its turn first, is added to them."""
+    messages = setting.messages(load)
+    with _ours(setting, count).running(clients=load.clients) as server:
+        warm_up(server, load, messages)
+        if count == 1:
+            rates.append(saturate(server, load, messages)["rate"])
+        return pace(server, load, messages, statistics.median(rates) / 2)
 
 
 def _split(
