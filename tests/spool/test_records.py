@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import given, settings
@@ -171,3 +173,36 @@ class OriginalTests(SynchronousTestCase):
         self.assertEqual(b"".join(original.pieces()), data)
         self.assertEqual([path.user for path in original.header.rcpt_to], ["a"])
         self.assertEqual(original.header.mail_from.user, "")
+
+
+class ThreadsTests(SynchronousTestCase):
+    # A module that is executed anew has new types, of which nobody knows anything yet.
+    _PROGRAM = """
+import importlib, sys, threading
+from guerrilla_tw.spool import records
+from tests.spool.test_records import encoded_header
+sys.setswitchinterval(1e-6)
+prefix, encoded = encoded_header()
+for _ in range(40):
+    importlib.reload(records)
+    barrier = threading.Barrier(8)
+    def decode():
+        barrier.wait()
+        records.decode_header(prefix, encoded)
+    threads = [threading.Thread(target=decode) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+print("done")
+"""
+
+    def test_several_read_their_first_header_at_once(self) -> None:
+        """As after a start with a full spool. It once ended the process by SIGSEGV."""
+        command = [sys.executable, "-c", self._PROGRAM]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "done\n", ""))
+
+
+def encoded_header() -> tuple[bytes, bytes]:
+    """:returns: a prefix, and the header that it is of."""
+    encoded = encode_header(Original(make_envelope(), 1.0).header)
+    return encode_prefix(encoded, 0, body_digest().digest()), encoded
