@@ -157,8 +157,8 @@ class Header(msgspec.Struct, frozen=True, gc=False):
         return envelope
 
 
-# Made here and not where it is used: several threads that find out at once what a header consists of
-# end the process by SIGSEGV (msgspec 0.22).
+# Made here and not where it is used: several threads that find out at once what a header consists
+# of end the process by SIGSEGV (msgspec 0.22).
 _READ_HEADER: Final = msgspec.json.Decoder(Header).decode
 
 
