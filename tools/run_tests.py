@@ -7,6 +7,7 @@ The exit status is 0 only if something passed, nothing failed, and coverage is n
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 
 # The line that trial ends with, as in "FAILED (skips=1, errors=2, successes=30)".
 SUMMARY = re.compile(r"(?:PASSED|FAILED)(?: \((?P<counts>\w+=\d+(?:, \w+=\d+)*)\))?")
+
+# Each may have a database server of its own.
+_MOST_JOBS = 4
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,16 @@ def summarize(lines: Iterable[str], status: int) -> Summary:
     )
 
 
+def _jobs() -> int:
+    """:returns: how many tests at a time: most wait for a daemon to start, which needs a core."""
+    return min(os.cpu_count() or 1, _MOST_JOBS)
+
+
 def run_trial() -> Summary:
     """Run the tests, showing what trial writes as it comes."""
-    # -u: else a pipe shows nothing for minutes. -b: warn where bytes are taken for text.
-    command = [sys.executable, "-u", "-b", "-m", "coverage", "run", "-m", "twisted.trial", "tests"]
+    # -u: else a pipe shows nothing for minutes.
+    trial_of_all = ["-m", "twisted.trial", "--jobs", str(_jobs()), "tests"]
+    command = [sys.executable, "-u", "-m", "coverage", "run", *trial_of_all]
     lines = []
     with subprocess.Popen(  # noqa: S603  (the command is ours)
         command, stdout=subprocess.PIPE, text=True, errors="replace"
