@@ -11,8 +11,8 @@ LONGEST: Final = 300.0
 # The same between two messages while the store is away.
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
-# Seconds between two messages while processors raise, for whatever reason: for a store that is
-# away it is little enough, and for those behind the messages of somebody who has found out how, too.
+# Seconds after a processor has raised. It may be for its store, which is spared so, or for a
+# message that somebody sends again and again: those behind it must not wait for long.
 _SHORT_PAUSE: Final = 0.1
 # One failure may be that message's own fault.
 _AWAY: Final = 2
@@ -73,7 +73,7 @@ class Pace:
         return self._failures == _AWAY
 
     def raised(self, now: float) -> None:
-        """Take it that a processor has raised: that tells of a fault in it, and not of the store."""
+        """Take it that a processor has raised, which tells nothing of the store."""
         if now >= self.pause_end:
             self._limit = 1
             self.pause_end = now + _SHORT_PAUSE
