@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import sqlite3
 import sys
-from contextlib import closing, suppress
 from pathlib import Path
 
 from guerrilla_tw.command import CommandError
@@ -44,7 +44,7 @@ class RootTests(UserTestCase):
     def test_the_daemon_can_write_what_it_makes(self) -> None:
         self.assertIn("is made", self.run_command())
         self.assertEqual({path.stat().st_uid for path in self.own.iterdir()}, {self.user.uid})
-        with self.user.rights(), closing(sqlite3.connect(self.database)) as connection:
+        with self.user.rights(), contextlib.closing(sqlite3.connect(self.database)) as connection:
             connection.execute("PRAGMA user_version = 1")
         self.assertIn("is there already", self.run_command())
 
@@ -78,7 +78,7 @@ class RootTests(UserTestCase):
             sqlite3.connect(self.database).close()
             (self.own / "mail.sqlite3-wal").symlink_to(self.victim / "shadow")
         # Whether SQLite does without is its affair.
-        with suppress(CommandError):
+        with contextlib.suppress(CommandError):
             self.run_command()
         self.assertEqual(list(self.victim.iterdir()), [])
 
