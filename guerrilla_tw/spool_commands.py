@@ -156,6 +156,9 @@ class _Changing(SpoolCommand):
         super().postOptions()
         if bool(self["ids"]) + bool(self["all"]) + bool(self["dead"]) != 1:
             raise usage.UsageError("it needs one of: ids of messages, --dead, --all")
+        # As of a variable that nothing is in. Damaged files may have none.
+        if not all(self["ids"]):
+            raise usage.UsageError("an id is empty")
 
     def change(self, spool: Administration, change: Callable[[Entry], bool], what: str) -> None:
         """

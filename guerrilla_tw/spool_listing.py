@@ -75,7 +75,11 @@ def header_lines(claim: Claim) -> Iterator[str]:
 def _date(seconds: float) -> str:
     if not seconds:
         return "now"
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(" ", "seconds")
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(" ", "seconds")
+    except (OverflowError, OSError, ValueError):
+        # Files have times that calendars do not have.
+        return f"second {seconds:.0f}"
 
 
 def age(seconds: float) -> str:

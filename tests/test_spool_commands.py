@@ -7,14 +7,20 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
+from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.command import CommandError
 from guerrilla_tw.mail.address import Address
 from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.spool import records
+from guerrilla_tw.spool.administration import Administration
+from guerrilla_tw.spool.claims import open_claim
 from guerrilla_tw.spool.records import Original
 from guerrilla_tw.spool.spool import Spool
 from guerrilla_tw.spool_commands import SpoolCommands
+from guerrilla_tw.spool_listing import description
 from tests.test_users import UserTestCase
 
 
@@ -70,6 +76,75 @@ class ClientTests(SynchronousTestCase):
         self.assertIn("<s\\xe9nder\\x9b2J@a.example>", listed)
         shown = run(self, self.root, "show", self.queued_id, encoding="ascii")
         self.assertIn("Subject: gr\\xfcn", shown)
+
+
+def forge(path: Path, **changes: object) -> None:
+    """Write another header into a file, with a digest that is right."""
+    claim = open_claim(str(path), lock=False)
+    assert claim is not None
+    header = records.encode_header(msgspec.structs.replace(claim.header, **changes))
+    parts = claim.parts
+    prefix = records.encode_prefix(header, parts.body_size, parts.body_digest)
+    path.write_bytes(prefix + header + path.read_bytes()[parts.body_start :])
+
+
+class ForgedTests(SynchronousTestCase):
+    """The daemon's user has written a file that no daemon writes."""
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp()).absolute()
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        envelope = Envelope()
+        envelope.rcpt_to = [Address("a", "b.example")]
+        self.queued_id = write(self.root, envelope)
+        (self.file,) = (self.root / "queue").iterdir()
+
+    def check_damaged(self, reason: str) -> None:
+        """It is shown as any other damaged file, and can be deleted."""
+        for arguments in (["list"], ["show", self.queued_id]):
+            shown = run(self, self.root, *arguments)
+            self.assertRegex(shown, r"(?s)damaged\b.*" + reason)
+        self.assertIn("damaged: 1\n", run(self, self.root, "stats"))
+        self.assertEqual(run(self, self.root, "delete", self.queued_id), "1 deleted\n")
+
+    def test_address_literal_that_is_none(self) -> None:
+        path = records.Path("a", "\x1b[2J", is_literal=True)
+        for changes in ({"mail_from": path}, {"rcpt_to": (path,)}):
+            self.setUp()
+            forge(self.file, **changes)
+            self.check_damaged("its header has an address that is none")
+
+    def test_absurd_time(self) -> None:
+        for received_at in (1e300, 1e13, -1e300):
+            self.setUp()
+            forge(self.file, received_at=received_at)
+            self.check_damaged("its header cannot be read")
+
+    def test_absurd_time_of_a_file(self) -> None:
+        """Some file systems have times that no calendar has."""
+        (entry,) = Administration(str(self.root)).entries([("queue", str(self.file))])
+        assert entry is not None
+        for due in (2.0**62, -(2.0**62)):
+            lines = list(description(msgspec.structs.replace(entry, due=due)))
+            self.assertIn(f"due:      second {due:.0f}", lines)
+
+
+class EmptyTests(SynchronousTestCase):
+    """An operator names a message by a variable that is empty."""
+
+    def test_nothing_is_chosen(self) -> None:
+        root = Path(self.mktemp()).absolute()
+        root.parent.mkdir(parents=True, exist_ok=True)
+        envelope = Envelope()
+        envelope.rcpt_to = [Address("a", "b.example")]
+        queued_id = write(root, envelope)
+        damaged = root / "damaged" / "a file without an id"
+        damaged.touch()
+        for command in ("delete", "retry", "show"):
+            self.assertRaises(usage.UsageError, run, self, root, command, "")
+        self.assertRaises(usage.UsageError, run, self, root, "delete", queued_id, "")
+        self.assertTrue(damaged.exists())
+        self.assertIn(queued_id, run(self, root, "list"))
 
 
 class RootTests(UserTestCase):

@@ -105,7 +105,7 @@ class Delivery:
             return
         claim.release()
         name = claim.name
-        if len(self._due) < _REMEMBERED:
+        if self._due.first < _REMEMBERED:
             self._untried.add(name)
             self._remember(name)
         else:
@@ -266,6 +266,9 @@ class Delivery:
         verdict, due = yield self._settling.settle(claim, result)
         if verdict.is_trouble:
             self._failed_with(name)
+        elif verdict.has_raised:
+            self._due.raised(name)
+            self._pace.raised(self._clock.seconds())
         else:
             self._due.forget(name)
             if verdict.done:

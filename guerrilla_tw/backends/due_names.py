@@ -8,7 +8,8 @@ import heapq
 class DueNames:
     """
     The oldest first; but those that have failed since the store took a message come after all
-    others: if it was their own fault, another message shows that the store is there.
+    others: if it was their own fault, another message shows that the store is there. And so do
+    those, for good, that a processor has raised for.
     """
 
     def __init__(self) -> None:
@@ -20,15 +21,22 @@ class DueNames:
         self._failed: set[str] = set()
         # Of those that had failed before it did.
         self._suspects: set[str] = set()
+        # Of those that a processor has raised for.
+        self._raised: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._names)
+
+    @property
+    def first(self) -> int:
+        """How many of them are not for the end."""
+        return len(self._first)
 
     def add(self, name: str) -> None:
         """:param name: is to be tried; it may be known already."""
         if name not in self._names:
             self._names.add(name)
-            heapq.heappush(self._last if name in self._failed else self._first, name)
+            self._push(name)
 
     def pop(self, *, youngest: bool) -> str:
         """
@@ -56,8 +64,13 @@ class DueNames:
         self._failed.add(name)
         return name not in self._suspects
 
+    def raised(self, name: str) -> None:
+        """Take it that a processor has raised for a message."""
+        self._raised.add(name)
+
     def forget(self, name: str) -> None:
         """Take it that a message is no more."""
+        self._raised.discard(name)
         self._failed.discard(name)
         self._suspects.discard(name)
 
@@ -75,7 +88,11 @@ class DueNames:
         self._failed.clear()
         last, self._last = self._last, []
         for name in last:
-            heapq.heappush(self._first, name)
+            self._push(name)
         if is_back:
             for name in innocent:
                 self.add(name)
+
+    def _push(self, name: str) -> None:
+        is_last = name in self._failed or name in self._raised
+        heapq.heappush(self._last if is_last else self._first, name)

@@ -21,7 +21,7 @@ from guerrilla_tw.backends.results import (
     queued,
 )
 from guerrilla_tw.backends.settling import Settling
-from guerrilla_tw.backends.verdicts import is_trouble, reason_of, results_of
+from guerrilla_tw.backends.verdicts import is_away, is_trouble, reason_of, results_of
 from guerrilla_tw.backends.workers import WorkerPool
 from guerrilla_tw.interfaces import IResult
 from guerrilla_tw.mail.envelope import Envelope
@@ -226,7 +226,8 @@ class Fallback:
         failed = [place for place, each in enumerate(results) if is_trouble(each)]
         if not failed:
             return result
-        self._delivery.has_failed()
+        if any(map(is_away, results)):
+            self._delivery.has_failed()
         rest = [each for place, each in enumerate(results) if place not in failed]
         # Who speaks SMTP hears one answer: what is no yes has him send it to all again, or tell
         # the sender that nobody has it.

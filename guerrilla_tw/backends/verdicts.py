@@ -24,7 +24,8 @@ class Verdict(msgspec.Struct, frozen=True):
     :param done: places of those who have it.
     :param again: of those for whom it may pass.
     :param never: of those who are refused for good.
-    :param is_trouble: whether the system has failed.
+    :param is_trouble: whether the store has failed, or what else is no message's own fault.
+    :param has_raised: whether a processor has raised. Then it is often the message's fault.
     :param reason: why it is tried again; empty if it is not.
     :param refusal: why it never will be; empty if nobody is refused.
     """
@@ -33,6 +34,7 @@ class Verdict(msgspec.Struct, frozen=True):
     again: Sequence[int]
     never: Sequence[int]
     is_trouble: bool
+    has_raised: bool
     reason: str
     refusal: str
 
@@ -44,6 +46,11 @@ def is_trouble(result: IResult) -> bool:
         and _SYSTEM.fullmatch(str(result.enhanced)) is not None
         and result != NOT_RUNNING
     )
+
+
+def is_away(result: IResult) -> bool:
+    """:returns: whether it says that others have no better luck: no processor has raised."""
+    return is_trouble(result) and result != PROCESSING_FAILED
 
 
 def results_of(result: IResult, recipients: int) -> Sequence[IResult]:
@@ -70,7 +77,8 @@ def judge(result: IResult, recipients: int) -> Verdict:
         done,
         again,
         never,
-        any(map(is_trouble, results)),
+        any(map(is_away, results)),
+        PROCESSING_FAILED in results,
         reason_of(results[again[0]]) if again else "",
         reason_of(results[never[0]]) if never else "",
     )

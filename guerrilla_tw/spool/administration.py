@@ -169,19 +169,22 @@ def _entry(state: str, path: str) -> Entry | None:
         found = os.stat(path, follow_symlinks=False)
         plain = Entry(queue_id_of(name), state, path, found.st_size, found.st_mtime)
         claim = open_claim(path, lock=False, write=False)
+        return None if claim is None else _filled(plain, claim)
     except FileNotFoundError:
         return None
     except RecordError as error:
         return msgspec.structs.replace(plain, state="damaged", reason=str(error))
-    if claim is None:
-        return None
+
+
+def _filled(plain: Entry, claim: Claim) -> Entry:
+    """:raises RecordError: an address is none."""
     header = claim.header
     return Entry(
         header.queued_id,
-        state,
-        path,
-        found.st_size,
-        found.st_mtime,
+        plain.state,
+        plain.file,
+        plain.octets,
+        plain.due,
         header.received_at,
         claim.progress.attempts,
         claim.progress.reason,

@@ -66,14 +66,10 @@ class Claim:
         """
         Make an envelope for a run of the chain, and see whether the body is as it was written.
 
-        :raises RecordError: it is not.
+        :raises RecordError: it is not, or an address is none.
         :raises OSError: the disk fails.
         """
-        body = self._body()
-        try:
-            return self.header.envelope(body)
-        except ValueError:
-            raise RecordError("its header has an address that is none") from None
+        return self.header.envelope(self._body())
 
     def body_pieces(self) -> Iterator[bytes]:
         """

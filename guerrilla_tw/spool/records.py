@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from hashlib import blake2b
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -46,6 +46,8 @@ _PROGRESS_FIXED: Final = struct.Struct(">IIdH")
 # 100,000 recipients have less.
 _LONGEST_HEADER: Final = 2**26
 _PIECE: Final = 2**18
+# Of the epoch: the year 5138, as with the names of files.
+_LAST_SECOND: Final = 1e11
 
 
 class RecordError(ValueError):
@@ -82,11 +84,15 @@ class Path(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         )
 
     def address(self) -> Address:
-        """:raises ValueError: the host is no address literal."""
+        """:raises RecordError: the host is no address literal."""
+        try:
+            ip = ip_address(self.host) if self.is_literal else None
+        except ValueError:
+            raise RecordError("its header has an address that is none") from None
         return Address(
             self.user,
             self.host,
-            ip_address(self.host) if self.is_literal else None,
+            ip,
             self.quoted,
             self.params,
             self.display_name,
@@ -103,7 +109,7 @@ class Header(msgspec.Struct, frozen=True, gc=False):
     """
 
     queued_id: str
-    received_at: float
+    received_at: Annotated[float, msgspec.Meta(ge=0.0, lt=_LAST_SECOND)]
     mail_from: Path
     rcpt_to: tuple[Path, ...]
     remote_ip: str
@@ -139,7 +145,7 @@ class Header(msgspec.Struct, frozen=True, gc=False):
         Make an envelope for another run of the chain.
 
         :param body: of the message, a :class:`.Body`.
-        :raises ValueError: an address cannot be one.
+        :raises RecordError: an address cannot be one.
         """
         envelope = Envelope(
             self.remote_ip,

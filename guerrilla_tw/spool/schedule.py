@@ -11,6 +11,9 @@ LONGEST: Final = 300.0
 # The same between two messages while the store is away.
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
+# Seconds after a processor has raised. It may be for its store, which is spared so, or for a
+# message that somebody sends again and again: those behind it must not wait for long.
+_SHORT_PAUSE: Final = 0.1
 # One failure may be that message's own fault.
 _AWAY: Final = 2
 
@@ -68,6 +71,12 @@ class Pace:
         pause = min(_FIRST_PAUSE * 2.0 ** min(self._failures - 1, 16), _LONGEST_PAUSE)
         self.pause_end = now + pause * (0.5 + 0.5 * self._random())
         return self._failures == _AWAY
+
+    def raised(self, now: float) -> None:
+        """Take it that a processor has raised, which tells nothing of the store."""
+        if now >= self.pause_end:
+            self._limit = 1
+            self.pause_end = now + _SHORT_PAUSE
 
     def succeeded(self) -> bool:
         """

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
+from guerrilla_tw.backends import delivery
 from guerrilla_tw.backends.conveyor import Conveyor
 from guerrilla_tw.backends.results import (
     FULL,
@@ -369,14 +370,7 @@ class AwayTests(SpoolTestCase):
     def test_a_message_that_always_fails(self) -> None:
         """It keeps nobody back."""
         bad = make_envelope("bad")
-        process = self.process
-
-        def fail_for_one(envelope: Envelope, task: Task) -> Any:
-            if envelope.rcpt_to[0].user == "bad":
-                raise ValueError("poison")
-            return process(envelope, task)
-
-        self.process = fail_for_one  # type: ignore[method-assign]
+        self.fail_for_bad()
         self.reopen()
         self.lane.process(bad)
         for _ in range(10):
@@ -386,15 +380,8 @@ class AwayTests(SpoolTestCase):
         self.assertEqual([name[-32:] for name in self.names()], [bad.queued_id])
 
     def test_many_messages_that_always_fail(self) -> None:
-        """Nor do they, although they are the oldest, and look like a store that is away."""
-        process = self.process
-
-        def fail_for_some(envelope: Envelope, task: Task) -> Any:
-            if envelope.rcpt_to[0].user == "bad":
-                raise ValueError("poison")
-            return process(envelope, task)
-
-        self.process = fail_for_some  # type: ignore[method-assign]
+        """Nor do they, although they are the oldest."""
+        self.fail_for_bad()
         self.mode = "always"
         self.reopen()
         for _ in range(20):
@@ -410,6 +397,70 @@ class AwayTests(SpoolTestCase):
             self.send("good")
             self.pass_by(1)
         self.assertGreaterEqual(len(self.seen), 40)
+
+    def fail_for_bad(self) -> None:
+        """From now on a processor raises for some messages."""
+        process = self.process
+
+        def fail_for_some(envelope: Envelope, task: Task) -> Any:
+            if envelope.rcpt_to[0].user == "bad":
+                raise ValueError("poison")
+            return process(envelope, task)
+
+        self.process = fail_for_some  # type: ignore[method-assign]
+
+    def test_messages_that_always_fail_and_keep_coming(self) -> None:
+        """Somebody has found out what a processor raises for, and sends it again and again."""
+        self.fail_for_bad()
+        self.mode = "always"
+        self.reopen()
+        for _ in range(60):
+            for _ in range(4):
+                self.send("bad")
+                self.pass_by(2.5)
+            self.seen.clear()
+            self.send("good")
+            self.pass_by(2.5)
+            self.assertEqual(len(self.seen), 1)
+
+    def test_they_come_and_one_message_is_in_the_spool(self) -> None:
+        self.fail_for_bad()
+        self.reopen()
+        for number in range(40):
+            self.send("bad")
+            self.pass_by(0.5)
+            if number == 20:
+                self.answers = [STORE_UNAVAILABLE]
+                self.send("good")
+        self.assertEqual(len(self.seen), 2)
+
+    def test_more_that_always_fail_than_are_remembered(self) -> None:
+        self.patch(delivery, "_REMEMBERED", 5)
+        self.fail_for_bad()
+        self.mode = "always"
+        self.reopen()
+        for _ in range(30):
+            self.send("bad")
+            self.pass_by(0.5)
+        for _ in range(10):
+            self.send("good")
+            self.pass_by(2)
+        self.assertEqual(len(self.seen), 10)
+
+    def test_a_processor_that_raises_whatever_comes(self) -> None:
+        """It is not asked for more than ten a second, and has them all when it is mended."""
+        self.answer = ValueError("no store")
+        for _ in range(50):
+            self.send()
+        self.seen.clear()
+        for _ in range(200):
+            self.clock.advance(0.05)
+        self.assertLessEqual(len(self.seen), 101)
+        self.assertGreaterEqual(len(self.seen), 50)
+        self.assertEqual(self.told("the store does not take messages"), [])
+        self.answer = SAVED
+        self.pass_by(60)
+        self.assertEqual(self.names(), [])
 
     def test_never_more_than_its_slots(self) -> None:
         for _ in range(5):

@@ -36,6 +36,18 @@ class PaceTests(SynchronousTestCase):
             self.assertEqual(self.pace.limit(now), 1)
         self.assertEqual(pauses, [1, 2, 4, 8, 16, 30, 30, 30])
 
+    def test_a_processor_that_raises_is_no_store_that_is_away(self) -> None:
+        """But nothing is tried more than ten times a second for it."""
+        for now in (0.0, 0.1, 0.2):
+            self.pace.raised(now)
+            self.assertEqual(self.pace.limit(now + 0.09), 0)
+            self.assertEqual(self.pace.limit(now + 0.1), 1)
+        self.assertFalse(self.pace.is_away)
+        self.pace.failed(1.0)
+        # It makes no other pause shorter.
+        self.pace.raised(1.5)
+        self.assertEqual(self.pace.pause_end, 2.0)
+
     def test_what_fails_together_is_one_sign(self) -> None:
         told = [self.pace.failed(0.0) for _ in range(8)]
         self.assertEqual(told, [False] * 8)

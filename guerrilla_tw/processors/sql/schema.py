@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -17,6 +18,9 @@ from guerrilla_tw.processors.sql.errors import cause
 from guerrilla_tw.processors.sql.mail_table import mail_table
 from guerrilla_tw.processors.sql.patience import patience
 from guerrilla_tw.processors.sql.settings import MySqlConfig, SqlConfig, TableConfig
+from guerrilla_tw.processors.sql.source import Source
+from guerrilla_tw.trust import who_else_writes
+from guerrilla_tw.users import SAME_USER, User, user_with
 
 # Seconds for the whole of it; nobody waits but who gave the command.
 _TIMEOUT: Final = 60.0
@@ -70,18 +74,43 @@ def _create(config: TableConfig) -> str:
     check_driver(source.kind, f"backend_config.{config.driver_setting()}")
     table = mail_table(config.mail_table)
     where = f"table {config.mail_table} in {source.where}"
-    engine = None
     try:
-        engine = open_database(source, patience(_TIMEOUT, source), PoolSize(), workers=1)
-        if inspect(engine).has_table(table.name, table.schema):
-            return f"{where} is there already"
-        _make(table, engine)
+        # Closed with these rights too: SQLite removes files then.
+        with _owner(source).rights():
+            is_made = _make_if_missing(table, source)
     except (SQLAlchemyError, OSError) as error:
         raise StoreError(f"cannot make {where}: {cause(error)}") from error
+    return f"{where} is made" if is_made else f"{where} is there already"
+
+
+def _owner(source: Source) -> User:
+    """
+    Find out with whose rights SQLite's file is made by root: links of its owner must not lead
+    further than he gets himself, and it is to be his.
+
+    :raises StoreError: others can have another file there.
+    """
+    if source.kind != "sqlite" or os.geteuid():
+        return SAME_USER
+    path = source.database
+    # A daemon writes beside the file, too, and so in a directory of its user.
+    owner = os.stat(os.path.dirname(os.path.realpath(path))).st_uid
+    stranger = who_else_writes(path, {owner})
+    if stranger is not None:
+        raise StoreError(f"cannot make {path} as root: {stranger}; do it as the daemon's user")
+    return user_with(owner)
+
+
+def _make_if_missing(table: Table, source: Source) -> bool:
+    """:returns: whether it was missing."""
+    engine = open_database(source, patience(_TIMEOUT, source), PoolSize(), workers=1)
+    try:
+        if inspect(engine).has_table(table.name, table.schema):
+            return False
+        _make(table, engine)
     finally:
-        if engine is not None:
-            engine.dispose()
-    return f"{where} is made"
+        engine.dispose()
+    return True
 
 
 def _make(table: Table, engine: Engine) -> None:
