@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 
 from bench import proc
@@ -15,13 +17,20 @@ from bench.experiments.setting import Setting
 from bench.figures import Figures
 from bench.generator.spec import Spec
 from bench.loads import Load, chosen
-from bench.measuring import measure, pace, saturate, warm_up
+from bench.measuring import measure
 from bench.reports.report import FIRST, Report
 from bench.rounds import Case, take_turns
 from bench.sending import generator
 
 _COLUMNS = ("cost", "rate", "p50", "p99", "most", "peak", "server", "load", "others", "switches")
 _PROCESSES = {"1 process": 1, "2 processes": 2}
+# It gives way to all that has something to do.
+_IDLER = """
+import os
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+while True:
+    pass
+"""
 # That connect and stay, to see where they are.
 _CLIENTS = 40
 
@@ -30,25 +39,16 @@ def run(setting: Setting) -> Report:
     """
     Measure: what messages cost, and how many of the clients one process gets.
 
-    Two processes that share a load have less to do each, and so do less of it at a time. To tell
-    that from what it costs to be two, messages are also sent at the same rate to one and to two.
+    Cores may be halves of one. Then each is slower while the other is busy, as it is more often
+    with two processes. So there is a second comparison, where all cores are busy all the time.
     """
-    loads = list(setting.loads) or chosen(["kept", "200-clients", "new"])
+    loads = list(setting.loads) or chosen(["kept", "new"])
     cases = [
-        Case(load.title, name, partial(_measure, setting, _ours(setting, count), load))
+        Case(f"{load.title}{where}", name, partial(_measure, setting, count, load, surroundings))
+        for where, surroundings in (("", nullcontext), (", cores always busy", _all_busy))
         for load in loads
         for name, count in _PROCESSES.items()
     ]
-    for load in loads:
-        rates: list[float] = []
-        cases += [
-            Case(
-                f"{load.title}, at half of what one process can take",
-                name,
-                partial(_at_half, setting, count, load, rates),
-            )
-            for name, count in _PROCESSES.items()
-        ]
     ours = _ours(setting, 2)
     title = f"{_CLIENTS} clients, 2 processes"
     cases.append(Case(title, "connecting at once", partial(_split, ours, _at_once)))
@@ -61,19 +61,28 @@ def _ours(setting: Setting, processes: int) -> Guerrilla:
     return Guerrilla("", "", log_level=setting.log_level, settings={"processes": processes})
 
 
-def _measure(setting: Setting, ours: Guerrilla, load: Load) -> Figures:
-    with ours.running(tls=load.tls, clients=load.clients) as server:
+def _measure(
+    setting: Setting,
+    count: int,
+    load: Load,
+    surroundings: Callable[[], AbstractContextManager[None]],
+) -> Figures:
+    ours = _ours(setting, count)
+    with ours.running(tls=load.tls, clients=load.clients) as server, surroundings():
         return measure(server, load, setting.messages(load))
 
 
-def _at_half(setting: Setting, count: int, load: Load, rates: list[float]) -> Figures:
-    """:param rates: what one process can take, which has its turn first, is added to them."""
-    messages = setting.messages(load)
-    with _ours(setting, count).running(clients=load.clients) as server:
-        warm_up(server, load, messages)
-        if count == 1:
-            rates.append(saturate(server, load, messages)["rate"])
-        return pace(server, load, messages, statistics.median(rates) / 2)
+@contextmanager
+def _all_busy() -> Iterator[None]:
+    """Have something run on each core whenever nothing else does."""
+    command = [sys.executable, "-c", _IDLER]
+    idlers = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]  # noqa: S603  (ours)
+    try:
+        yield
+    finally:
+        for idler in idlers:
+            idler.kill()
+            idler.wait()
 
 
 def _split(
