@@ -22,7 +22,8 @@ def claim_memory() -> None:
     By default glibc has an arena for each thread, up to eight for a core, and what is free in one
     is of no use to others: after each reload other threads have other arenas, until all are large.
     """
-    if gc.get_freeze_count():
+    if gc.get_threshold()[0] == _YOUNG:
+        # A reload: what is in flight now is not for ever.
         return
     with suppress(AttributeError, OSError):  # Another C library.
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)

@@ -24,11 +24,12 @@ from bench.sending import generator
 
 _COLUMNS = ("cost", "rate", "p50", "p99", "most", "peak", "server", "load", "others", "switches")
 _PROCESSES = {"1 process": 1, "2 processes": 2}
-# It gives way to all that has something to do.
+# It gives way to all that has something to do, and does not outlive this program.
 _IDLER = """
 import os
+parent = os.getppid()
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-while True:
+while os.getppid() == parent:
     pass
 """
 # That connect and stay, to see where they are.
@@ -76,13 +77,11 @@ def _measure(
 def _all_busy() -> Iterator[None]:
     """Have something run on each core whenever nothing else does."""
     command = [sys.executable, "-c", _IDLER]
-    idlers = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]  # noqa: S603  (ours)
-    try:
+    with ExitStack() as idlers:
+        for _ in range(os.cpu_count() or 1):
+            idler = idlers.enter_context(subprocess.Popen(command))  # noqa: S603  (ours)
+            idlers.callback(idler.kill)
         yield
-    finally:
-        for idler in idlers:
-            idler.kill()
-            idler.wait()
 
 
 def _split(

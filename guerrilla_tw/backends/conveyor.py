@@ -159,22 +159,26 @@ class Conveyor:
         self._busy += 1
         try:
             outcome = self._processor.process(envelope, self._task)
+            if type(outcome) is Result or isinstance(outcome, Deferred):
+                return outcome
+            return _result(outcome)
         except BaseException:  # As in a Deferred: sys.exit() in a processor keeps no slot.
-            return self._judge(Failure(), envelope)
-        if type(outcome) is Result or isinstance(outcome, Deferred):
-            return outcome
-        return self._judge(outcome, envelope)
+            return self._failed(Failure(), envelope)
 
     def _judge(self, outcome: object, envelope: Envelope) -> IResult:
         """:returns: the result of a chain; where it is none, that the client is to try again."""
-        if not isinstance(outcome, Failure):
-            try:
-                return _result(outcome)
-            except BaseException:  # Even to be asked what it is may be too much for it.
-                outcome = Failure()
+        try:
+            if isinstance(outcome, Failure):
+                return self._failed(outcome, envelope)
+            return _result(outcome)
+        except BaseException:  # Even to be asked what it is may be too much for it.
+            # No frame that a failure knows may hold it: the two would keep the message in memory.
+            return self._failed(Failure(), envelope)
+
+    def _failed(self, failure: Failure, envelope: Envelope) -> IResult:
         self._log.failure(
             "{queued_id}: a processor failed to {task}; {fate}",
-            outcome,
+            failure,
             queued_id=envelope.queued_id,
             task=self._task.value,
             fate=self._fate,
@@ -183,9 +187,11 @@ class Conveyor:
 
     def _finish(self, outcome: object, job: _Job) -> None:
         # One callback for all that is to be done: each costs as much as all that is done in it.
-        result = outcome if type(outcome) is Result else self._judge(outcome, job.envelope)
-        self._answer(result, job)
-        self._release()
+        try:
+            result = outcome if type(outcome) is Result else self._judge(outcome, job.envelope)
+            self._answer(result, job)
+        finally:
+            self._release()
 
     def _answer(self, result: IResult, job: _Job) -> None:
         if job.reply is not None:
@@ -218,14 +224,16 @@ class Conveyor:
     def _advance(self) -> None:
         # One loop for all: one for each answer, the one within the other, would overflow the stack.
         self._advancing = True
-        while self._waiting and self._busy < self._slots:
-            job = self._next()
-            outcome = self._process(job.envelope)
-            if isinstance(outcome, Deferred):
-                outcome.addBoth(self._finish, job)
-            else:
-                self._finish(outcome, job)
-        self._advancing = False
+        try:
+            while self._waiting and self._busy < self._slots:
+                job = self._next()
+                outcome = self._process(job.envelope)
+                if isinstance(outcome, Deferred):
+                    outcome.addBoth(self._finish, job)
+                else:
+                    self._finish(outcome, job)
+        finally:
+            self._advancing = False
 
     def _next(self) -> _Job:
         left = self._waiting[0].envelope.answer_by - self._clock.seconds()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from guerrilla_tw.backends import conveyor
 from guerrilla_tw.backends.conveyor import Conveyor
 from guerrilla_tw.backends.results import FULL, NOT_RUNNING, PROCESSING_FAILED, TIMED_OUT
 from guerrilla_tw.interfaces import IResult, Task
+from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.mail.envelope import Envelope
 from tests.backends.fakes import (
     REFUSED,
@@ -377,6 +381,52 @@ class Misbehaviour(ConveyorTestCase):
                 raise RuntimeError("no")
 
         self.assert_failed(lambda envelope, task: Mean(), TypeError)
+
+    def test_nonsense_that_cannot_even_be_asked_what_it_is(self) -> None:
+        gone = weakref.proxy(FakeReactor())
+        self.assert_failed(partial(_return, gone), ReferenceError)
+        # And where it had to wait for its turn.
+        first: Deferred[IResult] = Deferred()
+        answers = [first, gone, gone]
+        self.conveyor = self.make_conveyor(answer=lambda *_: answers.pop(0))
+        _, replies = self.submit_many(3)
+        first.callback(SAVED)
+        results = [self.successResultOf(reply) for reply in replies]
+        self.assertEqual(results, [SAVED, PROCESSING_FAILED, PROCESSING_FAILED])
+        self.assertEqual(self.conveyor.unfinished(), 0)
+
+    def test_late_result_that_cannot_be_told_keeps_no_slot(self) -> None:
+        @implementer(IResult)
+        class Mute:  # type: ignore[misc]
+            """Has not even a code."""
+
+        self.submit()
+        self.clock.advance(TIMEOUT)
+        work: Deferred[Any] = self.works[0]
+        work.callback(Mute())
+        self.failureResultOf(work, AttributeError)
+        self.assertEqual(self.conveyor.unfinished(), 0)
+
+    def test_nothing_is_kept_of_a_message_that_fails(self) -> None:
+        """Not even until garbage is collected: its body may be large."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        answers: list[Callable[[], object]] = [
+            lambda: 1 / 0,
+            lambda: None,
+            lambda: succeed(None),
+            lambda: fail(OSError("disk")),
+        ]
+        storage = BodyStorage()
+        for answer in answers:
+            self.conveyor = self.make_conveyor(answer=lambda *_, answer=answer: answer())
+            envelope = Envelope("", "", body=storage.new_body())
+            envelope.body.write(b"message")
+            self.conveyor.submit(envelope)
+            del envelope
+            self.begun.clear()
+            self.events.clear()
+            self.assertEqual(storage.in_memory, 0)
 
     def test_deferred_that_was_used_up(self) -> None:
         used = succeed(SAVED).addCallback(lambda _: None)
