@@ -129,6 +129,41 @@ class ForgedTests(SynchronousTestCase):
             self.assertIn(f"due:      second {due:.0f}", lines)
 
 
+class SetAsideTests(SynchronousTestCase):
+    """An operator has put a file back into ``damaged/``, or a copy of one, that is whole."""
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp()).absolute()
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        envelope = Envelope()
+        envelope.rcpt_to = [Address("a", "b.example")]
+        write(self.root, envelope)
+        (self.file,) = (self.root / "queue").iterdir()
+        self.copy = self.root / "damaged" / "copy of a message"
+
+    def test_a_name_that_is_none_of_ours(self) -> None:
+        """Nobody would look at it in the queue."""
+        self.file.rename(self.copy)
+        self.assertEqual(run(self, self.root, "retry", "--all"), "1 to be delivered now\n")
+        self.assertEqual(list((self.root / "queue").iterdir()), [self.file])
+        self.assertFalse(self.copy.exists())
+
+    def test_a_message_that_is_there(self) -> None:
+        """It may be under way just now."""
+        self.copy.write_bytes(self.file.read_bytes())
+        before = self.file.stat().st_ino
+        error = self.assertRaises(CommandError, run, self, self.root, "retry", "--all")
+        self.assertIn("is in the queue already", str(error))
+        self.assertEqual((self.file.stat().st_ino, self.copy.exists()), (before, True))
+
+    def test_no_queue_id(self) -> None:
+        self.file.rename(self.copy)
+        forge(self.copy, queued_id="../usage")
+        error = self.assertRaises(CommandError, run, self, self.root, "retry", "--all")
+        self.assertIn("copy of a message: the queue id is not of 32", str(error))
+        self.assertTrue(self.copy.exists())
+
+
 class EmptyTests(SynchronousTestCase):
     """An operator names a message by a variable that is empty."""
 

@@ -11,7 +11,7 @@ import msgspec
 
 from guerrilla_tw.spool.claims import Claim, open_claim
 from guerrilla_tw.spool.errors import SpoolError, telling
-from guerrilla_tw.spool.names import is_name, queue_id_of
+from guerrilla_tw.spool.names import is_name, new_name, queue_id_of
 from guerrilla_tw.spool.places import PlaceError, Places, sync_directory
 from guerrilla_tw.spool.records import Progress, RecordError
 from guerrilla_tw.spool.scanning import list_directory
@@ -115,7 +115,7 @@ class Administration:
         Have a message delivered now; one of the dead gets another lifetime.
 
         :returns: whether it will be: else it is being delivered, or gone.
-        :raises SpoolError: the disk fails.
+        :raises SpoolError: the disk fails, or it cannot be in the queue.
         """
         with telling(f"cannot write {entry.file}"):
             claim = _claim(entry)
@@ -125,13 +125,32 @@ class Administration:
             if entry.state == "queue":
                 os.utime(claim.file.descriptor, (now, now))
             else:
+                path = self._path_in_queue(claim)
                 claim.note(Progress(0, now, claim.progress.reason), now)
                 os.fsync(claim.file.descriptor)
-                os.rename(entry.file, os.path.join(self.places.queue, claim.name))
+                os.rename(entry.file, path)
                 sync_directory(self.places.queue)
-                sync_directory(self.places.dead)
+                sync_directory(os.path.dirname(entry.file))
             claim.release()
             return True
+
+    def _path_in_queue(self, claim: Claim) -> str:
+        """
+        Find a place where a daemon looks at a message: an operator may have named its file.
+
+        :raises SpoolError: there is none.
+        """
+        try:
+            header = claim.header
+            name = claim.name
+            name = name if is_name(name) else new_name(header.queued_id, header.received_at)
+        except ValueError as error:
+            raise SpoolError(f"{claim.path}: {error}") from None
+        path = os.path.join(self.places.queue, name)
+        # It may be under way, and must not be lost with the one that is delivered.
+        if os.path.lexists(path):
+            raise SpoolError(f"{claim.path}: {name} is in the queue already")
+        return path
 
     def delete(self, entry: Entry) -> bool:
         """
