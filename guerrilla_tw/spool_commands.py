@@ -19,7 +19,7 @@ from guerrilla_tw.spool.errors import SpoolError
 from guerrilla_tw.spool.records import RecordError
 from guerrilla_tw.spool.settings import SpoolConfig
 from guerrilla_tw.spool_listing import age, as_json, description, header_lines, line_of, printable
-from guerrilla_tw.users import user_with
+from guerrilla_tw.users import RightsError, user_with
 
 T = TypeVar("T")
 
@@ -57,6 +57,8 @@ class SpoolCommand(Command):
                 self.work(spool)
         except (SpoolError, RecordError) as error:
             raise CommandError(printable(str(error))) from None
+        except RightsError as error:
+            raise CommandError(str(error.strerror)) from None
 
     def work(self, spool: Administration) -> None:
         """Do it with the spool."""

@@ -21,7 +21,7 @@ from guerrilla_tw.spool.records import Original
 from guerrilla_tw.spool.spool import Spool
 from guerrilla_tw.spool_commands import SpoolCommands
 from guerrilla_tw.spool_listing import description
-from tests.test_users import UserTestCase
+from tests.test_users import UserTestCase, forbid
 
 
 def write(root: Path, envelope: Envelope) -> str:
@@ -207,6 +207,13 @@ class RootTests(UserTestCase):
         self.assertIn(self.queued_id, run(self, self.root, "list"))
         self.assertEqual(run(self, self.root, "retry", "--all"), "1 to be delivered now\n")
         self.assertEqual(run(self, self.root, "delete", "--all"), "1 deleted\n")
+
+    def test_root_that_may_not_become_another(self) -> None:
+        forbid(self, "setegid")
+        error = self.assertRaises(CommandError, run, self, self.root, "list")
+        self.assertEqual(
+            str(error), "cannot take the rights of user nobody: Operation not permitted"
+        )
 
     def test_nothing_is_removed_where_a_link_leads(self) -> None:
         self.replace("damaged", self.victim)

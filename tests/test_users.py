@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -9,9 +10,10 @@ import tempfile
 from pathlib import Path
 from unittest import SkipTest
 
+from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase
 
-from guerrilla_tw.users import SAME_USER, User
+from guerrilla_tw.users import SAME_USER, RightsError, User, user_with
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -34,6 +36,21 @@ class UserTestCase(SynchronousTestCase):
 
 def identity() -> tuple[int, int, int, int, list[int]]:
     return os.getuid(), os.geteuid(), os.getgid(), os.getegid(), sorted(os.getgroups())
+
+
+def forbid(test: SynchronousTestCase, name: str) -> MonkeyPatcher:
+    """
+    Take from root what it needs for a call.
+
+    :param name: of one of those that change whose rights a process has.
+    :returns: what gives it back before the test ends.
+    """
+
+    def refuse(_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    patch: MonkeyPatcher = test.patch(os, name, refuse)
+    return patch
 
 
 class RightsTests(UserTestCase):
@@ -73,6 +90,25 @@ class RightsTests(UserTestCase):
         self.assertEqual(user.name, "54321")
         with user.rights():
             self.assertEqual(identity()[1:], (54321, 0, 54322, [54322]))
+
+    def test_owner_without_a_name(self) -> None:
+        """The group of his number may be one that opens root's files, as 42 is on Debian."""
+        self.assertEqual(user_with(54321), User(54321, 65534))
+        self.assertEqual(user_with(self.user.uid), self.user)
+
+    def test_root_that_may_not_become_another(self) -> None:
+        """As in a container."""
+        before = identity()
+        for name in ("setegid", "setgroups", "seteuid"):
+            patch = forbid(self, name)
+            with self.assertRaises(RightsError) as caught, self.user.rights():
+                self.fail("it has them")
+            patch.restore()
+            self.assertEqual(
+                caught.exception.strerror,
+                "cannot take the rights of user nobody: Operation not permitted",
+            )
+            self.assertEqual(identity(), before)
 
     def test_group_alone(self) -> None:
         before = identity()
