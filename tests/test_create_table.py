@@ -7,12 +7,27 @@ import io
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
 from guerrilla_tw.command import CommandError
 from guerrilla_tw.commands import CreateTable
-from tests.test_users import UserTestCase
+from tests.test_users import UserTestCase, forbid
+
+# The command, with modules that only root finds.
+CLOSED_TO_OTHERS = """
+import os, sys
+from guerrilla_tw.commands import main
+
+class ForRoot:
+    def find_spec(self, name, path=None, target=None):
+        if os.geteuid():
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, ForRoot())
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 class RootTests(UserTestCase):
@@ -22,12 +37,15 @@ class RootTests(UserTestCase):
         self.victim = self.directory / "victim"
         self.victim.mkdir(0o700)
 
+    def write_config(self, database: Path | str) -> Path:
+        config = self.directory / "config.json"
+        settings = {"save_process": "Sql", "sql_dsn": str(database), "mail_table": "mail"}
+        config.write_text(json.dumps({"backend_config": settings}))
+        return config
+
     def run_command(self, database: Path | str | None = None) -> str:
         """:returns: what it shows."""
-        config = self.directory / "config.json"
-        dsn = str(database or self.database)
-        settings = {"save_process": "Sql", "sql_dsn": dsn, "mail_table": "mail"}
-        config.write_text(json.dumps({"backend_config": settings}))
+        config = self.write_config(database or self.database)
         shown = io.StringIO()
         self.patch(sys, "stdout", shown)
         options = CreateTable()
@@ -47,6 +65,18 @@ class RootTests(UserTestCase):
         with self.user.rights(), contextlib.closing(sqlite3.connect(self.database)) as connection:
             connection.execute("PRAGMA user_version = 1")
         self.assertIn("is there already", self.run_command())
+
+    def test_an_interpreter_that_only_root_can_read(self) -> None:
+        """What is needed was imported when the rights are the owner's."""
+        config = self.write_config(self.database)
+        command = [sys.executable, "-c", CLOSED_TO_OTHERS, "create-table", "--config", str(config)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((ended.stderr, ended.returncode), ("", 0))
+        self.assertEqual(self.database.stat().st_uid, self.user.uid)
+
+    def test_root_that_may_not_become_another(self) -> None:
+        forbid(self, "setegid")
+        self.assertIn("cannot take the rights of user nobody: Operation", self.refusal())
 
     def test_relative_path(self) -> None:
         self.addCleanup(os.chdir, os.getcwd())

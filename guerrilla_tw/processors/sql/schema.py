@@ -72,6 +72,8 @@ def _settings_of(name: str, backend_config: Mapping[str, object]) -> type[TableC
 def _create(config: TableConfig) -> str:
     source = config.source()
     check_driver(source.kind, f"backend_config.{config.driver_setting()}")
+    # With the owner's rights the interpreter's modules need not be readable.
+    source.url.get_dialect().import_dbapi()
     table = mail_table(config.mail_table)
     where = f"table {config.mail_table} in {source.where}"
     try:
