@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -24,6 +24,7 @@ from guerrilla_tw.spool.claims import Claim
 from guerrilla_tw.spool.errors import SpoolError
 from guerrilla_tw.spool.names import queue_id_of
 from guerrilla_tw.spool.records import RecordError
+from guerrilla_tw.spool.scanning import Scan
 from guerrilla_tw.spool.schedule import Pace
 from guerrilla_tw.spool.spool import Spool
 
@@ -158,12 +159,18 @@ class Delivery:
         self._set_timer()
 
     def _look(self) -> None:
-        looking = self._outstanding.add(self._looking.look())
+        looking = self._outstanding.add(self._looking.look(self._due.last))
         looking.addCallback(self._found)
 
-    def _found(self, names: Sequence[str]) -> None:
-        for name in names[: max(0, 2 * _REMEMBERED - len(self._due))]:
-            self._remember(name)
+    def _found(self, scan: Scan | None) -> None:
+        if scan is not None:
+            for name in scan.gone:
+                self._due.forget(name)
+            # What comes last takes no room from the others.
+            for name in scan.due[: max(0, 2 * _REMEMBERED - self._due.first)]:
+                self._remember(name)
+            for name in scan.last[: max(0, 2 * _REMEMBERED - len(self._due))]:
+                self._remember(name)
         self._advance()
 
     def _begin(self, name: str, delivering: Deferred[None]) -> None:
@@ -273,7 +280,9 @@ class Delivery:
             self._due.forget(name)
             if verdict.done:
                 self.has_succeeded()
-        if verdict.again:
+        if due is None:
+            self._due.forget(name)
+        elif verdict.again:
             self._looking.look_in(due - self._now())
 
     def _failed_with(self, name: str) -> None:

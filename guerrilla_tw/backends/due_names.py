@@ -32,6 +32,11 @@ class DueNames:
         """How many of them are not for the end."""
         return len(self._first)
 
+    @property
+    def last(self) -> frozenset[str]:
+        """Names of those that come last for good, also of those that are not to be tried now."""
+        return frozenset(self._raised)
+
     def add(self, name: str) -> None:
         """:param name: is to be tried; it may be known already."""
         if name not in self._names:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -30,7 +31,7 @@ class Looking:
 
     :param spool: where messages are.
     :param pool: threads for the disk.
-    :param limit: how many names a look gives.
+    :param limit: how many names a look gives, and how many of those that come last.
     :param clock: for pauses.
     :param log: is told what cannot be read.
     :param now: seconds of the epoch.
@@ -81,16 +82,22 @@ class Looking:
         at = max(self._earliest, self._clock.seconds() + max(0.0, seconds))
         self.next_at = min(self.next_at, at)
 
-    def look(self) -> Deferred[Sequence[str]]:
-        """:returns: a Deferred of names that are due, the oldest; of none, if the disk fails."""
+    def look(self, last: AbstractSet[str]) -> Deferred[Scan | None]:
+        """
+        Look.
+
+        :param last: see :func:`.scanning.scan`.
+        :returns: a Deferred of what is there; of None if the disk fails.
+        """
         self.is_under_way = True
         self.next_at = math.inf
         self._began = self._clock.seconds()
         now = self._now()
-        looking = self._pool.defer(self._spool.scan, now, now + 2 * LONGEST, self._limit)
+        latest = now + 2 * LONGEST
+        looking = self._pool.defer(self._spool.scan, now, latest, self._limit, last)
         return looking.addCallbacks(self._found, self._found_nothing)
 
-    def _found(self, scan: Scan) -> Sequence[str]:
+    def _found(self, scan: Scan) -> Scan:
         took = self._rest()
         if scan.more:
             # They are looked for when these have been tried.
@@ -98,15 +105,14 @@ class Looking:
             self.look_in(0.0)
         if scan.next_due is not None:
             self.look_in(scan.next_due - self._now())
-        return scan.due
+        return scan
 
-    def _found_nothing(self, failure: Failure) -> Sequence[str]:
+    def _found_nothing(self, failure: Failure) -> None:
         self._rest()
         if failure.check(SpoolError) is None:
             self._log.failure("the spool cannot be read", failure)
         else:
             self._log.error("the spool cannot be read: {cause}", cause=str(failure.value))
-        return ()
 
     def _rest(self) -> float:
         """:returns: how many seconds a look has taken, that has ended."""

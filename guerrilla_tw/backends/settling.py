@@ -68,16 +68,18 @@ class Settling:
         return min(due, max(now, since + self._lifetime))
 
     @inlineCallbacks
-    def settle(self, claim: Claim, result: IResult) -> InlineCallbacks[tuple[Verdict, float]]:
+    def settle(
+        self, claim: Claim, result: IResult
+    ) -> InlineCallbacks[tuple[Verdict, float | None]]:
         """
         Do what follows from a result.
 
         :param claim: of the message; it is released.
         :param result: of the chain.
         :returns: a Deferred of what was made of the result, and when the message is tried again, in
-            seconds of the epoch; it never fails for the disk's sake.
+            seconds of the epoch, None if it is not; it never fails for the disk's sake.
         """
-        due = self._now()
+        due: float | None = None
         verdict = judge(result, len(claim.header.rcpt_to))
         try:
             if not verdict.again and not verdict.never:
@@ -87,6 +89,7 @@ class Settling:
                 due = yield self._go_on(claim, verdict)
         except SpoolError as error:
             self._tell_error(claim, error)
+            due = self._now()
             verdict = msgspec.structs.replace(verdict, is_trouble=True)
         return verdict, due
 
@@ -123,15 +126,15 @@ class Settling:
         )
 
     @inlineCallbacks
-    def _go_on(self, claim: Claim, verdict: Verdict) -> InlineCallbacks[float]:
+    def _go_on(self, claim: Claim, verdict: Verdict) -> InlineCallbacks[float | None]:
         claim = yield self._divide(claim, verdict)
         if not verdict.again:
             yield self._bury(claim, verdict.refusal)
-            return self._now()
+            return None
         progress = claim.progress
         if self._now() - progress.since >= self._lifetime:
             yield self._bury(claim, f"too old; {verdict.reason}")
-            return self._now()
+            return None
         due: float = yield self._retry(claim, verdict.reason)
         self._log.debug(
             "{queued_id}: not delivered from the spool, tried again in {seconds:.1f} seconds: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
 import msgspec
@@ -40,6 +41,8 @@ class Scan(msgspec.Struct, frozen=True):
     :param octets: of all files.
     :param dead: how many messages will not be delivered.
     :param damaged: how many files are not as they were written.
+    :param last: as ``due``, of those that come last.
+    :param gone: names of those that come last, and are not in the queue.
     """
 
     due: tuple[str, ...]
@@ -50,6 +53,8 @@ class Scan(msgspec.Struct, frozen=True):
     octets: int
     dead: int
     damaged: int
+    last: tuple[str, ...]
+    gone: AbstractSet[str]
 
 
 def list_directory(path: str) -> Iterator[Listed]:
@@ -67,42 +72,53 @@ def list_directory(path: str) -> Iterator[Listed]:
                 yield Listed(entry.name, found.st_size, found.st_mtime)
 
 
-def scan(places: Places, now: float, latest: float, limit: int) -> Scan:
+def scan(
+    places: Places,
+    now: float,
+    latest: float,
+    limit: int,
+    last: AbstractSet[str] = frozenset(),
+) -> Scan:
     """
     Look through a spool.
 
     :param now: seconds of the epoch.
     :param latest: what is due only after that is due at once: the clock must have been wrong.
-    :param limit: how many names are given at most.
+    :param limit: how many names are given at most; and how many of those that come last.
+    :param last: names of messages that come after all others: these must not keep them from being
+        found.
     :raises OSError: the disk fails.
     """
-    queue = _Queue(now, latest, limit)
+    queue = _Queue(now, latest, limit, last)
     for listed in list_directory(places.queue):
         queue.add(listed)
     other = {path: list(list_directory(path)) for path in (places.tmp, places.dead, places.damaged)}
     octets = sum(listed.octets for files in other.values() for listed in files)
-    due = queue.oldest_due()
+    due, due_last = queue.due.names(), queue.due_last.names()
     return Scan(
-        tuple(due),
-        queue.due_count > len(due),
+        due,
+        queue.due.count + queue.due_last.count > len(due) + len(due_last),
         queue.next_due,
         queue.count,
         queue.oldest,
         queue.octets + octets,
         sum(is_name(listed.name) for listed in other[places.dead]),
         len(other[places.damaged]),
+        due_last,
+        queue.gone,
     )
 
 
 class _Queue:
     """Sums up the queue, of which it remembers some names only."""
 
-    def __init__(self, now: float, latest: float, limit: int) -> None:
+    def __init__(self, now: float, latest: float, limit: int, last: AbstractSet[str]) -> None:
         self._now = now
         self._latest = latest
-        self._limit = limit
-        self._due: list[str] = []
-        self.due_count = 0
+        self._last = last
+        self.due = _Oldest(limit)
+        self.due_last = _Oldest(limit)
+        self.gone = set(last)
         self.next_due: float | None = None
         self.count = 0
         self.octets = 0
@@ -113,18 +129,36 @@ class _Queue:
         if not is_name(listed.name):
             return
         self.count += 1
+        self.gone.discard(listed.name)
         if not self.oldest or listed.name < self.oldest:
             self.oldest = listed.name
         if self._now < listed.due <= self._latest:
             self.next_due = min(listed.due, self.next_due or listed.due)
             return
-        self.due_count += 1
-        self._due.append(listed.name)
-        if len(self._due) > 4 * self._limit:
-            self._due = heapq.nsmallest(self._limit, self._due)
+        due = self.due_last if listed.name in self._last else self.due
+        due.add(listed.name)
 
-    def oldest_due(self) -> list[str]:
-        return heapq.nsmallest(self._limit, self._due)
+
+class _Oldest:
+    """
+    Counts names, and remembers the oldest.
+
+    :param limit: how many of them.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._names: list[str] = []
+        self.count = 0
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        self._names.append(name)
+        if len(self._names) > 4 * self._limit:
+            self._names = heapq.nsmallest(self._limit, self._names)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(heapq.nsmallest(self._limit, self._names))
 
 
 def waiting_in(path: str) -> int:

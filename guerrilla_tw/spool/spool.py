@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import islice
 
@@ -140,7 +141,9 @@ class Spool:
 
     # Reading
 
-    def scan(self, now: float, latest: float, limit: int) -> Scan:
+    def scan(
+        self, now: float, latest: float, limit: int, last: AbstractSet[str] = frozenset()
+    ) -> Scan:
         """
         Look through the spool, and count its octets anew.
 
@@ -150,7 +153,7 @@ class Spool:
         with telling(f"cannot read {self.places.root}"):
             scanning.remove_leftovers(self.places)
             before = self._usage.octets
-            found = scanning.scan(self.places, now, latest, limit)
+            found = scanning.scan(self.places, now, latest, limit, last)
             self._usage.correct(found.octets, before)
         return found
 

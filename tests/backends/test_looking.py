@@ -52,7 +52,8 @@ class LookingTests(SynchronousTestCase):
         self.spool.write(Original(make_envelope(), NOW), "451 4.2.2 full", due).release()
 
     def look(self) -> Sequence[str]:
-        return self.successResultOf(self.looking.look())
+        scan = self.successResultOf(self.looking.look(frozenset()))
+        return scan.due if scan else ()
 
     def seconds_until(self, *, is_idle: bool) -> float:
         began = self.clock.seconds()

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from guerrilla_tw.backends import delivery
 from guerrilla_tw.backends.conveyor import Conveyor
+from guerrilla_tw.backends.due_names import DueNames
 from guerrilla_tw.backends.results import (
     FULL,
     NO_SUCH_USER,
@@ -32,6 +33,7 @@ from guerrilla_tw.config import ConfigError, convert_settings
 from guerrilla_tw.interfaces import IResult, Task
 from guerrilla_tw.mail.body import BodyStorage
 from guerrilla_tw.mail.envelope import Envelope
+from guerrilla_tw.spool import schedule
 from guerrilla_tw.spool.records import Original
 from guerrilla_tw.spool.settings import SpoolConfig
 from guerrilla_tw.spool.spool import Spool
@@ -124,6 +126,12 @@ class SpoolTestCase(SynchronousTestCase):
 
     def names(self, directory: str = "queue") -> list[str]:
         return sorted(os.listdir(os.path.join(self.directory, directory)))
+
+    def leave(self, recipient: str, received_at: float) -> None:
+        """As another process does that ends."""
+        spool = Spool(self.directory, 2**20, 1)
+        spool.open()
+        spool.write(Original(make_envelope(recipient), received_at)).release()
 
     def pass_by(self, seconds: float) -> None:
         """Let time go by, a little at once."""
@@ -447,6 +455,54 @@ class AwayTests(SpoolTestCase):
             self.pass_by(2)
         self.assertEqual(len(self.seen), 10)
 
+    def test_more_that_always_fail_than_are_found(self) -> None:
+        """Nor do they keep back what only the directory knows, as another process has left it."""
+        self.patch(delivery, "_REMEMBERED", 5)
+        self.patch(schedule, "_SHORT_PAUSE", 5.0)
+        self.fail_for_bad()
+        self.reopen()
+        for number in range(30):
+            self.leave("bad", NOW - 100 + number)
+        self.pass_by(200)
+        for _ in range(8):
+            self.leave("good", NOW)
+        self.pass_by(60)
+        self.assertEqual((len(self.seen), len(self.names())), (8, 30))
+
+    def test_nothing_is_remembered_of_what_is_no_more(self) -> None:
+        """Of what is given up, and of what an operator or another process has removed."""
+        scan = Spool.scan
+        known: list[int] = []
+
+        def note(*args: Any) -> Any:
+            # Not the one at the start.
+            known.extend(map(len, args[4:]))
+            return scan(*args)
+
+        self.patch(Spool, "scan", note)
+        self.fail_for_bad()
+        self.mode = "always"
+        self.reopen(spool_lifetime="1h")
+        for _ in range(3):
+            self.send("bad")
+        self.pass_by(10)
+        self.assertEqual(known[-1], 3)
+        os.unlink(os.path.join(self.directory, "queue", self.names()[0]))
+        self.pass_by(15)
+        self.assertEqual(known[-1], 2)
+        self.pass_by(3600)
+        self.assertEqual((known[-1], self.names(), len(self.names("dead"))), (0, [], 2))
+
+    def test_nothing_is_remembered_of_what_the_store_never_took(self) -> None:
+        forgotten: list[str] = []
+        self.patch(DueNames, "forget", lambda _, name: forgotten.append(name))
+        self.reopen(spool_lifetime="1h")
+        self.answer = STORE_UNAVAILABLE
+        self.send()
+        names = self.names()
+        self.pass_by(3600)
+        self.assertEqual((self.names("dead"), forgotten), (names, names))
+
     def test_a_processor_that_raises_whatever_comes(self) -> None:
         """It is not asked for more than ten a second, and has them all when it is mended."""
         self.answer = ValueError("no store")
@@ -657,10 +713,7 @@ class AlwaysTests(SpoolTestCase):
         self.answers = list(works)
         for _ in range(5):
             self.send()
-        other = make_envelope("left")
-        spool = Spool(self.directory, 2**20, 1)
-        spool.open()
-        spool.write(Original(other, NOW - 100)).release()
+        self.leave("left", NOW - 100)
         for work in works[:50]:
             self.send()
             work.callback(SAVED)

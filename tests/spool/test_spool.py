@@ -341,6 +341,18 @@ class ScanTests(SpoolTestCase):
         names = sorted(self.write(received_at=NOW - age).name for age in range(40))
         self.assertEqual(self.scan(limit=3).due, tuple(names[:3]))
 
+    def test_what_comes_last(self) -> None:
+        """As many others are found, however many of these there are."""
+        names = sorted(self.write(received_at=NOW - age).name for age in range(6))
+        last = frozenset([*names[:4], "gone"])
+        scan = self.spool.scan(NOW, NOW + 1000, 1, last)
+        self.assertEqual((scan.due, scan.last), (tuple(names[4:5]), tuple(names[:1])))
+        self.assertTrue(scan.more)
+        self.assertEqual(scan.gone, {"gone"})
+        scan = self.spool.scan(NOW, NOW + 1000, 4, last)
+        self.assertEqual((scan.due, scan.last), (tuple(names[4:]), tuple(names[:4])))
+        self.assertFalse(scan.more)
+
     def test_a_clock_that_was_wrong(self) -> None:
         claim = self.write()
         self.spool.retry(claim, "451 4.3.0 away", NOW + 10**8)
