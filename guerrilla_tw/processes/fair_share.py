@@ -23,11 +23,11 @@ from guerrilla_tw.processes.crowd import Member, Other
 
 # A process is ahead of another with so many clients more, and one more for each so many of the
 # other's: a difference of few means little to one who has many.
-_LEAD: Final = 2
-_PART: Final = 8
+_LEAD: Final = 3
+_PART: Final = 4
 # And where it has as many, with so many turns more, until it is ahead no more: of connections that
 # are short there may be one at a time. In a row, since each ring of a bell has its price.
-_RUN: Final = 4
+_RUN: Final = 8
 # Seconds that the other one has to come.
 _PATIENCE: Final = 0.1
 _MANY_RINGS: Final = 4096
