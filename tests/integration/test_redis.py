@@ -455,7 +455,8 @@ class FailureTests(RedisTestCase):
     @inlineCallbacks
     def test_killed_and_restarted(self) -> Steps:
         server = self.server("--appendonly", "yes", "--appendfsync", "always")
-        gateway = yield self.start(redis_interface=server.address)
+        # One connection, since a second may be made, and lost, just when Redis ends.
+        gateway = yield self.start(redis_interface=server.address, redis_pool_size=1)
         first = yield self.save(gateway, make_envelope())
         server.kill()
         line = yield self.refuse(gateway)
