@@ -128,6 +128,24 @@ class ShareTests(FairShareTestCase):
         self.assertLess(max(clients) - min(clients), 200 // 8 + 3)
 
 
+class TwoTests(FairShareTestCase):
+    """Of 40 clients neither has more than 24, which is what is promised."""
+
+    size = 2
+
+    def test_clients_that_stay(self) -> None:
+        for _ in range(40):
+            self.come()
+        self.assertLessEqual(max(self.accepted()), 24)
+
+    def test_one_at_a_time(self) -> None:
+        for _ in range(40):
+            self.come()
+            for process in self.processes:
+                process.lose_all()
+        self.assertLessEqual(max(self.accepted()), 24)
+
+
 class OneOfManyHangsTests(FairShareTestCase):
     """All the others go on, and in turns."""
 
